@@ -1,0 +1,39 @@
+# Each target makes the virtual environment it needs, from python3 alone; the second time is quick.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: demo test check bench bench-compare soak example clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/capture-agent demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -m 'not soak and not hardware' $(ARGS)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m bench $(ARGS)
+
+bench-compare: $(STAMP)
+	$(BIN)/python -m bench --compare $(ARGS)
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak --timeout 0 -s $(ARGS)
+
+example: $(STAMP)  # config.example.toml, generated from the Settings
+	$(BIN)/capture-agent check --example > config.example.toml.part && mv config.example.toml.part config.example.toml
+
+clean:
+	rm -rf .venv* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,69 @@
+"""A thread of the house: named, stopped twice without harm, watched for life, loud when it fails."""
+
+import threading
+from collections.abc import Callable
+
+from drivers.ports import boottime_ns
+
+
+class Worker:
+    """Runs `run(worker)` in a thread. `run` returns when `worker.stopping` is set, and beats while it works.
+
+    An exception out of `run` is handed to `failed`, which is expected to stop the daemon.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[["Worker"], None],
+        failed: Callable[[str, BaseException], None],
+        *,
+        silence_s: float,
+    ) -> None:
+        self.name = name
+        self.silence_s = silence_s
+        """The longest time this thread may go without a beat."""
+        self.stopping = threading.Event()
+        self._run = run
+        self._failed = failed
+        self._beat_ns = boottime_ns()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> "Worker":
+        self._beat_ns = boottime_ns()
+        self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
+        self._thread.start()
+        return self
+
+    def beat(self) -> None:
+        """Shows life."""
+        self._beat_ns = boottime_ns()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps, woken early by `stop`; True when stopping."""
+        self.beat()
+        return self.stopping.wait(seconds)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def overdue_s(self) -> float:
+        """Seconds beyond the declared silence, 0 where all is well."""
+        silent_s = (boottime_ns() - self._beat_ns) / 1e9
+        return max(0.0, silent_s - self.silence_s) if self.alive else 0.0
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Asks and waits; True when the thread has ended. May be called again, and from any thread."""
+        self.stopping.set()
+        thread = self._thread
+        if thread is None or thread is threading.current_thread():
+            return thread is None
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _main(self) -> None:
+        try:
+            self._run(self)
+        except BaseException as error:
+            self._failed(self.name, error)

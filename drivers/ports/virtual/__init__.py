@@ -1,0 +1,146 @@
+"""Virtual hardware: models behind the ports, each in a child process so that its cost is not the daemon's.
+
+A model is a module here with a `main(parent, document)`; `Child` starts it and talks to it over a socket pair in
+messages of bytes. A child ends when its socket does, so a killed daemon leaves none behind.
+"""
+
+import dataclasses
+import json
+import os
+import select
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from drivers.ports import DriverError, boottime_ns
+from drivers.settings import SettingsError, check, option
+
+_LENGTH = struct.Struct("<I")
+
+
+@dataclasses.dataclass(frozen=True)
+class Virtual:
+    """Options that every virtual device has, as `[stream.NAME.virtual]`."""
+
+    seed: int = option("seed of the synthetic motion, the noise and the faults", 1)
+    replay: str = option("CSV file with the columns ax_g ... gz_dps to replay, row by row, again from its start", "")
+    replay_accel_scale: float = option("factor on the replayed accelerations, so that they fit the range", 1.0)
+    clock_ppm: float = option("how much faster than nominal the device's own clock runs, in ppm", 0.0)
+    delay_s: float = option("longest random delay between a sample and its delivery, seconds", 0.0, at_least=0)
+    faults: tuple[str, ...] = option('faults by schedule: "AT KIND FOR" in seconds since the start, "5 unplug 2"', ())
+
+    def __post_init__(self) -> None:
+        try:
+            Faults(self.faults)
+        except ValueError as error:
+            raise SettingsError(("faults", self.faults, str(error))) from None
+        check(self)
+
+
+class Faults:
+    """Misbehaviour by schedule or on command: which faults are on now. Times are CLOCK_BOOTTIME."""
+
+    KINDS = ("unplug", "nack", "garble", "stall")
+
+    def __init__(self, schedule: tuple[str, ...] = ()) -> None:
+        self._begun_ns = boottime_ns()
+        self._windows: list[tuple[str, int, int]] = []
+        for line in schedule:
+            at, kind, seconds = (*line.split(), "", "", "")[:3]
+            if kind not in self.KINDS:
+                raise ValueError(f"{line!r}: AT KIND FOR, KIND one of {', '.join(self.KINDS)}")
+            self.inject(kind, float(seconds), after_s=float(at))
+
+    def inject(self, kind: str, seconds: float, after_s: float = 0.0) -> None:
+        """Turns a fault on for `seconds`, now or later."""
+        begin = (boottime_ns() if after_s == 0 else self._begun_ns) + int(after_s * 1e9)
+        self._windows.append((kind, begin, begin + int(seconds * 1e9)))
+
+    def active(self, kind: str) -> bool:
+        now = boottime_ns()
+        return any(name == kind and begin <= now < end for name, begin, end in self._windows)
+
+    def until_ns(self, kind: str) -> int:
+        """When the fault that is on now ends; 0 where none is."""
+        now = boottime_ns()
+        return max((end for name, begin, end in self._windows if name == kind and begin <= now < end), default=0)
+
+
+class Wire:
+    """Whole messages over one end of a stream socket."""
+
+    def __init__(self, end: socket.socket) -> None:
+        self._socket = end
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, *parts: bytes | bytearray | memoryview) -> None:
+        size = sum(len(part) for part in parts)
+        self._socket.sendall(b"".join((_LENGTH.pack(size), *parts)))
+
+    def receive(self, timeout: float | None = None) -> bytes | None:
+        """One message; None when none came in time. EOFError when the other end is gone."""
+        if timeout is not None and not select.select([self._socket], [], [], timeout)[0]:
+            return None
+        (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
+        return self._exactly(size)
+
+    def _exactly(self, size: int) -> bytes:
+        data = bytearray(size)
+        view, got = memoryview(data), 0
+        while got < size:
+            count = self._socket.recv_into(view[got:])
+            if not count:
+                raise EOFError("the other end is gone")
+            got += count
+        return bytes(data)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class Child:
+    """A model in a process of its own. Its first message says that it is ready (and may say more)."""
+
+    def __init__(self, model: str, document: Mapping[str, Any], *, ready_s: float = 10.0) -> None:
+        ours, theirs = socket.socketpair()
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "drivers.ports.virtual", model, str(theirs.fileno()), json.dumps(document)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+            env=environment,
+            start_new_session=True,
+        )
+        theirs.close()
+        self.wire = Wire(ours)
+        try:
+            ready = self.wire.receive(ready_s)
+        except EOFError:
+            ready = None
+        if ready is None:
+            self.close()
+            raise DriverError(f"the virtual {model} did not start; its own message stands above")
+        self.ready = ready
+
+    def close(self) -> None:
+        """Ends the process; may be called twice."""
+        self.wire.close()
+        try:
+            self._process.wait(2)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def serve(model: Callable[[Wire, Mapping[str, Any]], None], descriptor: int, document: str) -> None:
+    """Runs a model in the child until its parent is gone."""
+    wire = Wire(socket.socket(fileno=descriptor))
+    try:
+        model(wire, json.loads(document))
+    except (EOFError, BrokenPipeError, ConnectionResetError, KeyboardInterrupt):
+        pass  # the daemon has gone: that is how a child ends

@@ -1,0 +1,38 @@
+"""What every test gets: a check that it leaves no thread and no file descriptor behind."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+
+def _descriptors() -> dict[int, str]:
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink(f"/proc/self/fd/{name}")
+        except FileNotFoundError:
+            continue  # the listing's own
+        if not target.startswith(("/dev/null", "anon_inode:[eventpoll]")):
+            found[int(name)] = target
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks() -> Iterator[None]:
+    """Fails a test after which a thread still runs or a file descriptor is still open."""
+    threads, descriptors = set(threading.enumerate()), _descriptors()
+    yield
+    deadline = time.monotonic() + 2
+    while True:
+        gc.collect()
+        left = [t.name for t in threading.enumerate() if t not in threads and t.is_alive()]
+        opened = {fd: path for fd, path in _descriptors().items() if descriptors.get(fd) != path}
+        if not left and not opened:
+            return
+        if time.monotonic() > deadline:
+            pytest.fail(f"left behind: threads {left}, descriptors {opened}")
+        time.sleep(0.02)
