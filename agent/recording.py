@@ -1,0 +1,49 @@
+"""Recordings: recipes that turn the streams' blocks into negatives, and pictures into captures."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from drivers.settings import check, option
+
+Scalar = str | int | float | bool
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordingSettings:
+    """What TOML says of one recording."""
+
+    streams: tuple[str, ...] = option("the streams to record; several make one capture", example=["imu", "mcu"])
+    format: tuple[str | Mapping[str, Any], ...] = option(
+        'payload formats, each made once: a name, or a table { kind = "csv", timestamp = true }', ("csv",)
+    )
+    targets: tuple[str, ...] = option("targets that are owed each capture; none: it only stays here", ())
+    when: str = option(
+        "continuous: from start to stop; command: only between start and stop commands, or for one length on trigger",
+        "continuous",
+        choices=("continuous", "command"),
+    )
+    length_s: float = option("seconds of one capture, 0: no such limit", 60.0, at_least=0, at_most=86400)
+    length_samples: int = option("samples (of the fastest stream) of one capture, 0: no such limit", 0, at_least=0)
+    length_bytes: int = option("bytes of one capture as recorded, 0: no such limit", 0, at_least=0)
+    fill: str = option(
+        "how a slower stream's columns get a value at each row of the fastest: hold, nearest or linear",
+        "hold",
+        choices=("hold", "nearest", "linear"),
+    )
+    picture_name: str = option(
+        "second: <8 hex device>.<YYYY-MM-DD_HH-MM-SS>.jpg; full: device.recording.time with milliseconds.id",
+        "second",
+        choices=("second", "full"),
+    )
+    labels: Mapping[str, Scalar] = option("labels of each capture", factory=dict)
+    metadata: Mapping[str, Scalar] = option("metadata of each capture", factory=dict)
+    require_configuration: str = option("uuid of the only capture configuration that may be recorded here", "")
+
+    def __post_init__(self) -> None:
+        mistakes: list[tuple[str, object, str]] = []
+        if not self.streams:
+            mistakes.append(("streams", self.streams, "at least one stream"))
+        if not self.format:
+            mistakes.append(("format", self.format, "at least one format"))
+        check(self, *mistakes)
