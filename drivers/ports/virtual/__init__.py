@@ -1,10 +1,11 @@
 """Virtual hardware: models behind the ports, each in a child process so that its cost is not the daemon's.
 
-A model is a module here with a `main(parent, document)`; `Child` starts it and talks to it over a socket pair in
+A model is a module here with a `main(wire, document)`; `Child` starts it and talks to it over a socket pair in
 messages of bytes. A child ends when its socket does, so a killed daemon leaves none behind.
 """
 
 import dataclasses
+import functools
 import json
 import os
 import select
@@ -13,10 +14,11 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from drivers.ports import DriverError, boottime_ns
-from drivers.settings import SettingsError, check, option
+from drivers.settings import check, option
 
 _LENGTH = struct.Struct("<I")
 
@@ -30,14 +32,28 @@ class Virtual:
     replay_accel_scale: float = option("factor on the replayed accelerations, so that they fit the range", 1.0)
     clock_ppm: float = option("how much faster than nominal the device's own clock runs, in ppm", 0.0)
     delay_s: float = option("longest random delay between a sample and its delivery, seconds", 0.0, at_least=0)
-    faults: tuple[str, ...] = option('faults by schedule: "AT KIND FOR" in seconds since the start, "5 unplug 2"', ())
+    faults: tuple[str, ...] = option(
+        'faults by schedule: "AT KIND FOR" in seconds since first opened, "5 unplug 2"', ()
+    )
 
     def __post_init__(self) -> None:
+        mistakes: list[tuple[str, object, str]] = []
         try:
             Faults(self.faults)
         except ValueError as error:
-            raise SettingsError(("faults", self.faults, str(error))) from None
-        check(self)
+            mistakes.append(("faults", self.faults, str(error)))
+        if self.replay and not Path(self.replay).is_file():
+            mistakes.append(("replay", self.replay, "a CSV file that is there"))
+        check(self, *mistakes)
+
+    @functools.cached_property
+    def begun_ns(self) -> int:
+        """When the device was first opened: a schedule of faults goes on when it is opened again."""
+        return boottime_ns()
+
+    def document(self) -> dict[str, Any]:
+        """What the model in the child gets: the options, and `begun_ns`."""
+        return {**dataclasses.asdict(self), "begun_ns": self.begun_ns}
 
 
 class Faults:
@@ -45,26 +61,32 @@ class Faults:
 
     KINDS = ("unplug", "nack", "garble", "stall")
 
-    def __init__(self, schedule: tuple[str, ...] = ()) -> None:
-        self._begun_ns = boottime_ns()
+    def __init__(self, schedule: tuple[str, ...] = (), begun_ns: int | None = None) -> None:
+        """The schedule's seconds count from `begun_ns`, or from now. ValueError where a line is not understood."""
+        begun_ns = boottime_ns() if begun_ns is None else begun_ns
         self._windows: list[tuple[str, int, int]] = []
         for line in schedule:
-            at, kind, seconds = (*line.split(), "", "", "")[:3]
+            try:
+                at, kind, seconds = line.split()
+                window = (kind, begun_ns + int(float(at) * 1e9), begun_ns + int((float(at) + float(seconds)) * 1e9))
+            except (ValueError, OverflowError):
+                kind = ""
             if kind not in self.KINDS:
-                raise ValueError(f"{line!r}: AT KIND FOR, KIND one of {', '.join(self.KINDS)}")
-            self.inject(kind, float(seconds), after_s=float(at))
+                raise ValueError(f"{line!r} is not AT KIND FOR, with KIND one of {', '.join(self.KINDS)}")
+            self._windows.append(window)
 
     def inject(self, kind: str, seconds: float, after_s: float = 0.0) -> None:
-        """Turns a fault on for `seconds`, now or later."""
-        begin = (boottime_ns() if after_s == 0 else self._begun_ns) + int(after_s * 1e9)
+        """Turns a fault on for `seconds`, now or in `after_s`."""
+        begin = boottime_ns() + int(after_s * 1e9)
         self._windows.append((kind, begin, begin + int(seconds * 1e9)))
 
     def active(self, kind: str) -> bool:
-        now = boottime_ns()
-        return any(name == kind and begin <= now < end for name, begin, end in self._windows)
+        return self.until_ns(kind) > 0
 
     def until_ns(self, kind: str) -> int:
         """When the fault that is on now ends; 0 where none is."""
+        if not self._windows:
+            return 0
         now = boottime_ns()
         return max((end for name, begin, end in self._windows if name == kind and begin <= now < end), default=0)
 
@@ -84,8 +106,11 @@ class Wire:
 
     def receive(self, timeout: float | None = None) -> bytes | None:
         """One message; None when none came in time. EOFError when the other end is gone."""
-        if timeout is not None and not select.select([self._socket], [], [], timeout)[0]:
-            return None
+        if timeout is not None:
+            poll = select.poll()  # select.select fails from the 1024th descriptor on
+            poll.register(self._socket, select.POLLIN)
+            if not poll.poll(timeout * 1000):
+                return None
         (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         return self._exactly(size)
 
@@ -109,14 +134,14 @@ class Child:
     def __init__(self, model: str, document: Mapping[str, Any], *, ready_s: float = 10.0) -> None:
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "drivers.ports.virtual", model, str(theirs.fileno()), json.dumps(document)],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            env=environment,
-            start_new_session=True,
-        )
-        theirs.close()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "drivers.ports.virtual", model, str(theirs.fileno()), json.dumps(document)],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                env=environment,
+                start_new_session=True,
+            )
         self.wire = Wire(ours)
         try:
             ready = self.wire.receive(ready_s)

@@ -13,6 +13,7 @@ Synthetic motion, in LSB of int16 at 4096 LSB/g and 16.4 LSB/(degree/s), t = n /
             numpy's PCG64, one stream of it for each 1024 rows, seeded with (seed, n // 1024)
 """
 
+import copy
 import csv
 from pathlib import Path
 
@@ -45,14 +46,22 @@ class Motion:
         self._seed = seed
         self._rate_hz = rate_hz
         self._lsb = np.repeat(lsb, 3)
-        self._replay = _read(Path(replay), replay_accel_scale, self._lsb) if replay else None
+        self._replay = _read(Path(replay), replay_accel_scale) if replay else None
         self._cached: tuple[int, Rows] = (-1, np.empty((0, 6), np.int16))
+
+    def at(self, rate_hz: float, lsb: tuple[float, float]) -> "Motion":
+        """The same motion felt by a sensor of another rate or range; a replayed file is not read again."""
+        other = copy.copy(self)
+        other._rate_hz = rate_hz
+        other._lsb = np.repeat(lsb, 3)
+        other._cached = (-1, self._cached[1])
+        return other
 
     def rows(self, first: int, count: int) -> Rows:
         """Rows `first` ... `first + count - 1`, shape (count, 6), int16."""
         if self._replay is not None:
-            rows: Rows = self._replay[np.arange(first, first + count) % len(self._replay)]
-            return rows
+            values = self._replay[np.arange(first, first + count) % len(self._replay)]
+            return _whole(values * self._lsb)
         pieces = []
         index, end = first, first + count
         while index < end:
@@ -81,13 +90,21 @@ class Motion:
             axis=1,
         )
         noise = np.random.default_rng((self._seed, chunk)).standard_normal((_CHUNK, 6)) * np.repeat((8.0, 1.7), 3)
-        rows = np.clip(np.rint(values * self._lsb + noise), -32768, 32767).astype(np.int16)
+        rows = _whole(values * self._lsb + noise)
         self._cached = (chunk, rows)
         return rows
 
 
-def _read(path: Path, accel_scale: float, lsb: npt.NDArray[np.float64]) -> Rows:
+def _whole(values: npt.NDArray[np.float64]) -> Rows:
+    rows: Rows = np.clip(np.rint(values), -32768, 32767).astype(np.int16)
+    return rows
+
+
+def _read(path: Path, accel_scale: float) -> npt.NDArray[np.float64]:
+    """g and degrees/s, shape (rows, 6)."""
     with path.open(newline="") as file:
         values = np.array([[float(row[name]) for name in COLUMNS] for row in csv.DictReader(file)])
+    if not len(values):
+        raise ValueError(f"{path} has no rows to replay")
     values[:, :3] *= accel_scale
-    return np.clip(np.rint(values * lsb), -32768, 32767).astype(np.int16)
+    return values
