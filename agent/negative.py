@@ -13,6 +13,7 @@ flags bit 0: `lost` is exact. crc32 is zlib's, of the whole message with the crc
 import json
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -97,6 +98,7 @@ class NegativeWriter:
         self.path = path
         self.head = head
         self.synced_bytes = 0
+        self._descriptor_lock = threading.Lock()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o640)
         self._tail = _Tail()
         self._mcap = Writer(
@@ -153,12 +155,24 @@ class NegativeWriter:
             written = os.write(self._fd, pending)
             del pending[:written]
 
-    def sync(self) -> None:
-        """Puts on the disk what was flushed: a power cut can no longer lose it. For the disk-sync thread."""
-        size = os.fstat(self._fd).st_size
-        if size != self.synced_bytes:
-            os.fdatasync(self._fd)
+    def sync(self) -> bool:
+        """Puts on the disk what was flushed: a power cut can no longer lose it; whether there was any.
+
+        For the disk-sync thread, which may find the file closed meanwhile: then developing it has synced it, or will.
+        """
+        with self._descriptor_lock:
+            if self._fd < 0:
+                return False
+            fd = os.dup(self._fd)
+        try:
+            size = os.fstat(fd).st_size
+            if size == self.synced_bytes:
+                return False
+            os.fdatasync(fd)
             self.synced_bytes = size
+        finally:
+            os.close(fd)
+        return True
 
     def finish(self, end: Mapping[str, Any]) -> None:
         """Writes the end record and the MCAP summary, flushes and closes."""
@@ -169,9 +183,10 @@ class NegativeWriter:
 
     def close(self) -> None:
         """Closes as it is: what was flushed stays readable. May be called twice."""
-        if self._fd >= 0:
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+        with self._descriptor_lock:
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                os.close(fd)
 
 
 class NegativeReader:

@@ -1,10 +1,13 @@
 """Recordings: recipes that turn the streams' blocks into negatives, and pictures into captures."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from drivers.settings import check, option
+
+log = logging.getLogger(__name__)
 
 Scalar = str | int | float | bool
 
@@ -47,3 +50,47 @@ class RecordingSettings:
         if not self.format:
             mistakes.append(("format", self.format, "at least one format"))
         check(self, *mistakes)
+
+
+class Orders:
+    """What people asked of one recording, from any thread; only flags, which the recording's own thread acts on."""
+
+    def __init__(self, name: str, settings: RecordingSettings) -> None:
+        self.name = name
+        self.wanted = settings.when == "continuous"
+        self.once = False
+        """Whether one length was asked for and nothing after it."""
+        self.pictures = 0
+        """Pictures asked for by name, still to come."""
+        self.labels: dict[str, Scalar] = dict(settings.labels)
+        self.metadata: dict[str, Scalar] = dict(settings.metadata)
+        self.error = ""
+        """Why it does not record though it should; empty where it does."""
+
+    def begin(self) -> None:
+        """Records from now on."""
+        self.once, self.wanted = False, True
+
+    def end(self) -> None:
+        """Finishes the capture in progress and records no further."""
+        self.once = self.wanted = False
+
+    def label(self, labels: Mapping[str, Scalar | None], metadata: Mapping[str, Scalar | None]) -> None:
+        """Sets (None: removes) what is stamped on each capture that begins from now on."""
+        for kept, given in ((self.labels, labels), (self.metadata, metadata)):
+            for key, value in given.items():
+                if value is None:
+                    kept.pop(key, None)
+                else:
+                    kept[key] = value
+
+    def refuse(self, why: str) -> None:
+        """Remembers why nothing can be recorded, and says so once."""
+        if why != self.error:
+            log.error("recording %s: %s", self.name, why)
+        self.error = why
+
+    def resume(self) -> None:
+        if self.error:
+            log.info("recording %s: records again", self.name)
+        self.error = ""

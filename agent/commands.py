@@ -1,0 +1,110 @@
+"""Commands: the one table of what a person may ask of a running daemon, for the socket and for the help."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from agent.control import CommandError
+
+
+class Asked(Protocol):
+    """The daemon as the commands see it."""
+
+    def status(self) -> dict[str, Any]: ...
+    def start(self, recording: str) -> str: ...
+    def stop(self, recording: str) -> str: ...
+    def trigger(self, recording: str) -> str: ...
+    def label(
+        self, labels: Mapping[str, Any], metadata: Mapping[str, Any], recording: str | None
+    ) -> dict[str, dict[str, Any]]: ...
+    def sync(self, target: str | None) -> str: ...
+    def pause(self, target: str | None) -> str: ...
+    def resume(self, target: str | None) -> str: ...
+    def retry(self, target: str | None, capture: str | None) -> int: ...
+    def drop(self, target: str | None, capture: str | None) -> int: ...
+    def snapshot(self, stream: str) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Argument:
+    name: str
+    doc: str
+    kind: type
+    """str or dict."""
+    required: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Command:
+    """One thing that may be asked: its name is the daemon's method."""
+
+    name: str
+    doc: str
+    arguments: tuple[Argument, ...] = ()
+    reads_only: bool = False
+
+
+_RECORDING = Argument("recording", "name of a recording", str, required=True)
+_TARGET = Argument("target", "name of a target; all of them where none is given", str)
+_CAPTURE = Argument("capture", "uuid or name of a capture", str)
+
+COMMANDS: Mapping[str, Command] = {
+    command.name: command
+    for command in (
+        Command("status", "everything that Health knows", reads_only=True),
+        Command("start", "records from now on", (_RECORDING,)),
+        Command("stop", "finishes the capture in progress and records no further", (_RECORDING,)),
+        Command("trigger", "one picture now, or one capture of the recording's length", (_RECORDING,)),
+        Command(
+            "label",
+            "labels and metadata for each capture that begins from now on; a null value removes one",
+            (
+                Argument("labels", "label: value", dict),
+                Argument("metadata", "name: value", dict),
+                Argument("recording", "name of a recording; all of them where none is given", str),
+            ),
+        ),
+        Command("sync", "tries now what waits for a next attempt", (_TARGET,)),
+        Command("pause", "sends nothing more", (_TARGET,)),
+        Command("resume", "sends again", (_TARGET,)),
+        Command("retry", "owes refused parcels again", (_TARGET, _CAPTURE)),
+        Command("drop", "gives up parcels that are refused or owed", (_TARGET, _CAPTURE)),
+        Command(
+            "snapshot",
+            "the newest sample of a stream in physical units",
+            (Argument("stream", "name of a stream", str, required=True),),
+            reads_only=True,
+        ),
+    )
+}
+
+
+def obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
+    """Checks the arguments and does it. CommandError says what is wrong and what there is."""
+    command = COMMANDS.get(name)
+    if command is None:
+        raise CommandError(f"no command {name!r}; there is {', '.join(COMMANDS)}")
+    known = {argument.name: argument for argument in command.arguments}
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise CommandError(f"{name} takes no {', '.join(unknown)}; it takes {', '.join(known) or 'nothing'}")
+    arguments: dict[str, Any] = {}
+    for argument in command.arguments:
+        value = given.get(argument.name)
+        if value is None:
+            if argument.required:
+                raise CommandError(f"{name} needs {argument.name}: {argument.doc}")
+            arguments[argument.name] = {} if argument.kind is dict else None
+            continue
+        if not isinstance(value, argument.kind):
+            raise CommandError(f"{name}: {argument.name} = {value!r}: {argument.doc}")
+        if argument.kind is dict and not all(_scalar(item) for item in value.items()):
+            raise CommandError(f"{name}: {argument.name}: names with text, numbers, true, false or null")
+        arguments[argument.name] = value
+    method: Callable[..., Any] = getattr(daemon, command.name)
+    return method(**arguments)
+
+
+def _scalar(item: tuple[object, object]) -> bool:
+    key, value = item
+    return isinstance(key, str) and 0 < len(key) <= 128 and (value is None or isinstance(value, str | int | float))

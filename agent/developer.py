@@ -1,0 +1,180 @@
+"""The developer: one thread that turns finished negatives into captures, in slices that leave the interpreter free."""
+
+import errno
+import logging
+import queue
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.capture import SCHEMA, Capture, Payload
+from agent.clock import Clock, iso
+from agent.film import Film
+from agent.finishing import Finishing
+from agent.formats import FormatSettings
+from agent.worker import Worker
+
+log = logging.getLogger(__name__)
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+"""The disk's fault and not the negative's: it rests until there is room."""
+_REST_S = 5.0
+_ATTEMPTS = 2
+"""A negative that fails to develop this often goes to quarantine."""
+
+
+class Developer:
+    """Develops negatives in the order they come. `formats` are those of each recording, the first the preferred."""
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        quarantine: Path,
+        finishing: Finishing,
+        formats: Mapping[str, Mapping[str, FormatSettings]],
+        clock: Clock,
+    ) -> None:
+        self._folder = folder
+        self._quarantine = quarantine
+        self._finishing = finishing
+        self._formats = formats
+        self._clock = clock
+        self._queue: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        self._failures: dict[Path, int] = {}
+        self._resting: list[Path] = []
+        self._pending = 0
+        self._developed = 0
+        self._quarantined = 0
+        self._error = ""
+
+    def add(self, negative: Path) -> None:
+        """Queues a negative; from any thread."""
+        self._pending += 1
+        self._queue.put(negative)
+
+    def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
+        """Starts the developer thread."""
+        return Worker("develop", self.run, failed, silence_s=120.0).start()
+
+    def run(self, worker: Worker) -> None:
+        """Develops what is queued; when asked to stop it leaves the rest for the next start."""
+        while not worker.stopping.is_set():
+            worker.beat()
+            try:
+                negative = self._queue.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            self.step(negative, worker.beat)
+            if self._resting and not worker.wait(_REST_S):
+                self.add(self._resting.pop(0))
+
+    def step(self, negative: Path, beat: Callable[[], None]) -> Capture | None:
+        """Develops one negative; None where it could not be, now or ever."""
+        try:
+            capture = self._develop(negative, beat)
+        except (OSError, ValueError, sqlite3.OperationalError) as error:
+            self._fail(negative, error)
+            return None
+        finally:
+            self._pending -= 1
+        self._error = ""
+        self._developed += 1
+        negative.unlink(missing_ok=True)
+        log.info("capture %s: %d bytes", capture.name, capture.size)
+        return capture
+
+    def _develop(self, negative: Path, beat: Callable[[], None]) -> Capture:
+        def breathe() -> None:
+            beat()
+            time.sleep(0)  # lets go of the interpreter: a reader may be waiting for it
+
+        film = Film.scan(negative, breathe)
+        head = film.head
+        name = str(head["name"])
+        payloads = []
+        formats = self._formats.get(str(head["recording"])) or self._formats[""]
+        for kind, settings in formats.items():
+            form = settings.open()
+            path = self._folder / f"{name}{form.suffix}"
+            part = path.with_name(path.name + ".part")
+            form.develop(film, part, breathe)
+            part.rename(path)
+            payloads.append(Payload.of(path, format=kind, media_type=form.media_type))
+        capture = Capture(self._folder, self._document(film, payloads))
+        capture.write_sidecar()
+        return self._finishing.finish([capture])[0]
+
+    def _document(self, film: Film, payloads: list[Payload]) -> dict[str, Any]:
+        head = film.head
+        started = head["started"]
+        wall_ns = started["wall_ns"] + film.start_ns - started["boot_time_ns"]
+        return {
+            "schema": SCHEMA,
+            "uuid": head["uuid"],
+            "revision": 1,
+            "name": head["name"],
+            "recording": head["recording"],
+            "configuration": head["configuration"],
+            "device": head["device"],
+            "software": head["software"],
+            "start": {
+                "boot_time_ns": film.start_ns,
+                "boot_id": started["boot_id"],
+                "wall_time": iso(wall_ns),
+                "clock": started["clock"],
+            },
+            "end": {"reason": (film.end or {"reason": "cut off"})["reason"], "damaged": film.damaged},
+            "duration_s": film.duration_s,
+            "streams": film.describe(),
+            "labels": head["labels"],
+            "metadata": head["metadata"],
+            "payloads": [
+                {
+                    "file": p.file,
+                    "format": p.format,
+                    "media_type": p.media_type,
+                    "size": p.size,
+                    "sha256": p.sha256,
+                    "md5": p.md5,
+                    "crc32c": p.crc32c,
+                }
+                for p in payloads
+            ],
+        }
+
+    def _fail(self, negative: Path, error: Exception) -> None:
+        text = f"{negative.name} could not be developed and is tried again: {error}"
+        if isinstance(error, sqlite3.OperationalError) or getattr(error, "errno", None) in _FULL:
+            if text != self._error:
+                log.error("%s", text)
+            self._error = text
+            self._resting.append(negative)
+            return
+        self._error = text
+        failures = self._failures[negative] = self._failures.get(negative, 0) + 1
+        if failures < _ATTEMPTS:
+            log.warning("%s", text)
+            self.add(negative)
+            return
+        del self._failures[negative]
+        self._quarantined += 1
+        place = self._quarantine / negative.name
+        negative.rename(place)
+        place.with_name(place.name + ".reason.txt").write_text(f"{error}\n")
+        log.error("%s could not be developed and lies in quarantine: %s", negative.name, error)
+
+    @property
+    def queued(self) -> int:
+        """Negatives not yet developed, with the one in hand."""
+        return self._pending + len(self._resting)
+
+    def health(self) -> dict[str, Any]:
+        return {
+            "queued": self.queued,
+            "developed": self._developed,
+            "failed": self._quarantined,
+            "error": self._error,
+        }

@@ -1,0 +1,91 @@
+"""Finishing: what is whole in the recording folder becomes a capture with a name, a row and its parcels.
+
+Files come from `recording/` as hard links, so that until the row is on the disk there are both, and a start that finds
+the one in `recording/` does the same again:
+
+    link into captures/<day>/  ->  rows and parcels  ->  one sync of the file system  ->  unlink from recording/
+"""
+
+import ctypes
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from agent.capture import Capture
+from agent.catalogue import Catalogue
+from agent.database import Database
+from agent.outbox import Outbox
+
+log = logging.getLogger(__name__)
+
+
+def sync_filesystem(folder: Path) -> None:
+    """syncfs(2): everything written to the file system that holds `folder` is on the disk when this returns."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).syncfs(fd):
+            error = ctypes.get_errno()
+            raise OSError(error, os.strerror(error), str(folder))
+    finally:
+        os.close(fd)
+
+
+class Finishing:
+    """Turns finished files into captures, a group at a time. Used by the developer and the disk-sync thread."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        catalogue: Catalogue,
+        outbox: Outbox,
+        captures: Path,
+        targets: Mapping[str, Sequence[str]],
+        owed: Callable[[Sequence[str]], None],
+    ) -> None:
+        """`targets`: those of each recording; `owed` is told which targets have something new."""
+        self._database = database
+        self._catalogue = catalogue
+        self._outbox = outbox
+        self._captures = captures
+        self._targets = targets
+        self._owed = owed
+        self._lock = threading.Lock()
+        self.finished = 0
+
+    def finish(self, captures: Sequence[Capture]) -> list[Capture]:
+        """The captures as they now lie under `captures/`, durable, catalogued once and owed to each of their targets.
+
+        Costs two syncs whatever the size of the group: the file system's and, when it is next due, the database's own.
+        """
+        if not captures:
+            return []
+        with self._lock:
+            placed = [self._link(capture) for capture in captures]
+            names = [tuple(self._targets.get(capture.recording, ())) for capture in placed]
+            with self._database.transaction(durable=False) as connection:
+                self._catalogue.add(connection, placed)
+                self._outbox.owe(
+                    connection, [(c.uuid, c.size, targets) for c, targets in zip(placed, names, strict=True)]
+                )
+            sync_filesystem(self._captures)
+            for capture in captures:
+                for path in capture.files:
+                    path.unlink(missing_ok=True)
+            self.finished += len(placed)
+        self._owed(sorted({target for targets in names for target in targets}))
+        return placed
+
+    def _link(self, capture: Capture) -> Capture:
+        day = str(capture.document["start"]["wall_time"])[:10]
+        folder = self._captures / day
+        folder.mkdir(mode=0o750, exist_ok=True)
+        for path in capture.files:
+            place = folder / path.name
+            if place.exists() and not place.samefile(path):
+                place.unlink()  # left by an attempt that was cut off; the name holds the capture's own id or second
+            if not place.exists():
+                os.link(path, place)
+        return Capture(folder, capture.document)

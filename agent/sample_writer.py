@@ -1,0 +1,280 @@
+"""The writer of one recording of samples: drains its streams' rings into takes and cuts them to length.
+
+One thread for each recording, and nothing slow in it: negatives are handed to the kernel here, synced and developed
+elsewhere. All that came within one round goes to the kernel together.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.capture import CaptureConfiguration
+from agent.clock import Clock
+from agent.film import column_names
+from agent.negative import NegativeWriter
+from agent.recording import Orders, RecordingSettings
+from agent.ring import Cursor
+from agent.stream import Stream
+from agent.take import Device, Take, mismatch, open_take, split
+from agent.worker import Worker
+from drivers import Block
+
+log = logging.getLogger(__name__)
+
+ROUND_S = 0.1
+"""How often the rings are drained: a kill loses at most this much and one read."""
+_GATHER_NS = 10_000_000_000
+"""How long a recording waits for all of its streams before it begins with those that run."""
+_CHANGED_NS = 1_000_000_000
+"""How long the set of running streams must have been another one before the capture is cut."""
+_OVERLAP_NS = 1_000_000_000
+"""How much of the slower streams two captures in a row share, so that the columns of both reach their edges."""
+
+
+class SampleWriter:
+    """Writes one recording. `finished` gets each finished negative; `room` says why the disk takes no more."""
+
+    def __init__(
+        self,
+        orders: Orders,
+        settings: RecordingSettings,
+        streams: Sequence[Stream],
+        *,
+        folder: Path,
+        clock: Clock,
+        device: Device,
+        finished: Callable[[Path], None],
+        room: Callable[[], str],
+        required: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`required` is the document of the required configuration, where it is known."""
+        self.orders = orders
+        self.settings = settings
+        self.streams = tuple(streams)
+        self._folder = folder
+        self._clock = clock
+        self._device = device
+        self._finished = finished
+        self._room = room
+        self._required = required
+        self._cursors: dict[str, Cursor] = {}
+        self._take: Take | None = None
+        self._closing: list[Take] = []
+        self._recent: dict[str, deque[Block]] = {stream.name: deque() for stream in streams}
+        self._waiting_since_ns = 0
+        self._changed_since_ns = 0
+        self._captures = 0
+        self._samples = 0
+        self._nbytes = 0
+        self._unrecorded = 0
+
+    def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
+        """Starts the writer thread."""
+        return Worker(f"write {self.orders.name}", self.run, failed, silence_s=20.0).start()
+
+    def trigger(self) -> str:
+        """One capture of the recording's length, from now; answers what will come."""
+        if self.orders.wanted:
+            return "it records already"
+        self.orders.once = self.orders.wanted = True
+        return "one capture"
+
+    def open_negatives(self) -> list[NegativeWriter]:
+        """Those being written, for the disk-sync thread."""
+        return [take.negative for take in (*self._closing, self._take) if take is not None]
+
+    def idle(self) -> bool:
+        """Nothing is being written."""
+        return self._take is None and not self._closing
+
+    def run(self, worker: Worker) -> None:
+        """Rounds until the worker stops; then takes what the rings still hold, and finishes."""
+        while not worker.wait(ROUND_S):
+            self.step()
+        self.step()
+        self._cut("stop")
+        while self._closing:
+            self._finish(self._closing.pop(0))
+
+    def step(self) -> None:
+        """One round: new blocks in, cuts where they are due, everything handed to the kernel."""
+        now = self._clock.boottime_ns()
+        blocks = {stream.name: self._cursor(stream).take() for stream in self.streams}
+        try:
+            self._follow(blocks, now)
+            for negative in self.open_negatives():
+                negative.flush()
+        except OSError as error:
+            self.orders.refuse(f"cannot write to {self._folder}: {error}")
+            self._cut("disk")
+        for take in [take for take in self._closing if now >= take.closes_ns]:
+            self._closing.remove(take)
+            self._finish(take)
+
+    def _cursor(self, stream: Stream) -> Cursor:
+        cursor = self._cursors.get(stream.name)
+        if cursor is None:
+            past_s = float("inf") if self.settings.when == "continuous" else 0.0
+            cursor = self._cursors[stream.name] = stream.ring.cursor(past_s)
+        return cursor
+
+    def _follow(self, blocks: dict[str, list[Block]], now: int) -> None:
+        if self._take is not None:
+            self._watch(self._take, now)
+        if self._take is None and self.orders.wanted and self._ready(now):
+            self._open(now, blocks)
+        if self._take is None and self.orders.wanted:
+            self._unrecorded += sum(block.count for some in blocks.values() for block in some)
+        for stream in self.streams:
+            for block in blocks[stream.name]:
+                self._write(stream, block)
+            self._remember(stream, blocks[stream.name])
+        if not self.orders.wanted:
+            self._cut("command")
+            self._waiting_since_ns = 0
+
+    def _running(self) -> list[Stream]:
+        return [stream for stream in self.streams if stream.state == "running" and stream.identity is not None]
+
+    def _ready(self, now: int) -> bool:
+        """Whether a capture may begin: all streams run, or some do and the others have had their time."""
+        if why := self._room():
+            self.orders.refuse(why)
+            return False
+        self._waiting_since_ns = self._waiting_since_ns or now
+        patient = now - self._waiting_since_ns < _GATHER_NS and not self._captures
+        running = self._running()
+        return bool(running) and not (patient and len(running) < len(self.streams))
+
+    def _watch(self, take: Take, now: int) -> None:
+        """Cuts where streams came, went or changed, where the lead is silent though time is up, where the disk is full."""
+        running = self._running()
+        if not running or (running == take.streams and [s.identity for s in running] == take.identities):
+            self._changed_since_ns = 0
+        elif not self._changed_since_ns:
+            self._changed_since_ns = now
+        elif now - self._changed_since_ns > _CHANGED_NS:
+            self._changed_since_ns = 0
+            self._cut("streams changed")
+            return
+        if self.settings.length_s and now - take.begun_ns > (self.settings.length_s + 5) * 1e9 and take.samples:
+            self._cut("length")
+        elif why := self._room():
+            self.orders.refuse(why)
+            self._cut("disk")
+
+    def _open(self, begun_ns: int, blocks: dict[str, list[Block]]) -> None:
+        """A new take; in `blocks` the slower streams get what they sent just before, the lead keeps what is new."""
+        streams = self._running()
+        pairs = [(stream.name, stream.identity) for stream in streams if stream.identity is not None]
+        columns = zip([identity for _, identity in pairs], column_names(pairs), strict=True)
+        configuration = CaptureConfiguration.of(self.orders.name, list(columns))
+        if why := mismatch(self.settings.require_configuration, self._required, configuration):
+            self.orders.refuse(why)
+            return
+        take = open_take(
+            self.orders,
+            self.settings,
+            configuration,
+            streams,
+            begun_ns=begun_ns,
+            folder=self._folder,
+            clock=self._clock,
+            device=self._device,
+        )
+        for place, stream in enumerate(streams):
+            if place != take.lead:
+                recent = [*self._recent[stream.name], *blocks[stream.name]]
+                blocks[stream.name] = [b for b in recent if b.observed_ns >= begun_ns - _OVERLAP_NS]
+                self._recent[stream.name].clear()
+        self._take = take
+        self.orders.resume()
+
+    def _write(self, stream: Stream, block: Block) -> None:
+        for take in self._closing:
+            if take.fits(stream, block) and stream is not take.streams[take.lead]:
+                take.write(stream, block)
+        if self._take is not None and stream in self._take.streams and not self._take.fits(stream, block):
+            self._next("streams changed")
+        current = self._take
+        if current is None or stream not in current.streams:
+            return
+        if not current.fits(stream, block):
+            self._unrecorded += block.count
+            return
+        if stream is not current.streams[current.lead]:
+            current.write(stream, block)
+            return
+        self._samples += block.count
+        rest: Block | None = block
+        while rest is not None and self._take is not None:
+            room = self._take.room_in(rest, self.settings)
+            head, rest = (rest, None) if room is None else split(rest, room)
+            if head is not None:
+                self._take.write(stream, head)
+            if room is not None:
+                self._next("length")
+
+    def _next(self, reason: str) -> None:
+        """Cuts at this very sample and, unless one length was asked for, goes on in a new negative."""
+        last = self._take
+        self._cut(reason)
+        if self.orders.once and reason == "length":
+            self.orders.end()
+        if last is None or not self.orders.wanted:
+            return
+        now = self._clock.boottime_ns()
+        due_ns = last.begun_ns + int(self.settings.length_s * 1e9)
+        begun_ns = due_ns if self.settings.length_s and 0 <= now - due_ns < _OVERLAP_NS else now
+        blocks: dict[str, list[Block]] = {stream.name: [] for stream in self.streams}
+        self._open(begun_ns, blocks)
+        if self._take is not None:
+            for stream in self._take.streams:
+                for block in blocks[stream.name]:
+                    self._take.write(stream, block)
+                self._remember(stream, blocks[stream.name])
+
+    def _remember(self, stream: Stream, blocks: list[Block]) -> None:
+        """Keeps the last second of each stream, for the capture that may follow."""
+        if len(self.streams) == 1 or not blocks:
+            return
+        recent = self._recent[stream.name]
+        recent.extend(blocks)
+        while recent[0].observed_ns < recent[-1].observed_ns - _OVERLAP_NS:
+            recent.popleft()
+
+    def _cut(self, reason: str) -> None:
+        """Ends the take: its lead gets nothing more, its slower streams what is still under way."""
+        take, self._take = self._take, None
+        if take is not None:
+            take.reason = reason
+            take.closes_ns = self._clock.boottime_ns() + (_OVERLAP_NS // 2 if len(take.streams) > 1 else 0)
+            self._closing.append(take)
+
+    def _finish(self, take: Take) -> None:
+        self._nbytes += take.negative.nbytes
+        try:
+            path = take.finish()
+        except OSError as error:
+            self.orders.refuse(f"the end of {take.negative.path.name} could not be written: {error}")
+            path = take.negative.path
+        if path is not None:
+            self._captures += 1
+            self._finished(path)
+
+    def health(self) -> dict[str, Any]:
+        """Counters; `dropped` samples the ring lost, `unrecorded` came while recording was wanted and impossible."""
+        take, orders = self._take, self.orders
+        state = "recording" if take else "refused" if orders.error else "waiting" if orders.wanted else "idle"
+        return {
+            "state": state,
+            "capture": take.negative.head["name"] if take else None,
+            "samples": self._samples,
+            "bytes": self._nbytes + (take.negative.nbytes if take else 0),
+            "finished": self._captures,
+            "dropped": sum(cursor.dropped for cursor in self._cursors.values()),
+            "unrecorded": self._unrecorded,
+            "error": orders.error,
+        }

@@ -1,0 +1,197 @@
+"""A stream: one named driver with its reader thread and its ring, reopened for as long as the daemon lives."""
+
+import dataclasses
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from agent.clock import Clock
+from agent.ring import Ring
+from agent.worker import Worker
+from drivers import Block, Driver, DriverError, DriverSettings, Identity, Snapper
+
+log = logging.getLogger(__name__)
+
+READ_S = 0.25
+"""How long one read may wait; the reader is asked to stop at least this often."""
+_BACKOFF_S = (0.5, 30.0)
+"""First and longest pause before a driver is opened again; each is drawn at random up to twice the last."""
+
+
+class Stream:
+    """Reads one driver into one ring. Indexes count on over reopened drivers, so a sample has one index for ever."""
+
+    def __init__(
+        self, name: str, driver: str, settings: DriverSettings, *, ring: Ring, clock: Clock, jitter: random.Random
+    ) -> None:
+        self.name = name
+        self.driver = driver
+        self.ring = ring
+        self.state = "starting"
+        """starting, running, lost (being reopened) or stopped."""
+        self.error = ""
+        self._settings = settings
+        self._clock = clock
+        self._jitter = jitter
+        self._open_driver: Driver | None = None
+        self._identities: list[tuple[int, Identity]] = []
+        self._offset = 0
+        self._segment = 0
+        self._last: Block | None = None
+        self._since_ns = 0
+        self.samples = 0
+        self.lost = 0
+        self.lost_exact = True
+        self.reopened = 0
+        self._counters: dict[str, int] = {}
+        self._marks: list[tuple[int, int]] = []
+
+    def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
+        """Starts the reader thread."""
+        return Worker(f"read {self.name}", self.run, failed, silence_s=30.0).start()
+
+    @property
+    def identity(self) -> Identity | None:
+        """What the hardware last said of itself; None before its first start."""
+        return self._identities[-1][1] if self._identities else None
+
+    def identity_at(self, segment: int) -> Identity:
+        """The identity under which a block of that segment was read."""
+        return next(identity for since, identity in reversed(self._identities) if since <= segment)
+
+    def snap(self) -> bool:
+        """Asks the driver for one more picture; False where it cannot give one now. From any thread."""
+        driver = self._open_driver
+        if not isinstance(driver, Snapper):
+            return False
+        driver.snap()
+        return True
+
+    def run(self, worker: Worker) -> None:
+        """Opens, reads, and opens again, until the worker stops."""
+        first_s, longest_s = _BACKOFF_S
+        pause_s = first_s
+        while not worker.stopping.is_set():
+            driver = None
+            try:
+                driver = self._settings.open()
+                self._begin(driver.start())
+                self._open_driver = driver
+                while not worker.stopping.is_set():
+                    worker.beat()
+                    block = driver.read(READ_S)
+                    if block is not None:
+                        self._take(block)
+                        pause_s = first_s
+            except DriverError as error:
+                self._fail(error)
+            finally:
+                self._open_driver = None
+                if driver is not None:
+                    self._add_counters(driver)
+                    driver.close()
+            if worker.stopping.is_set() or worker.wait(self._jitter.uniform(first_s, pause_s)):
+                break
+            pause_s = min(2 * pause_s, longest_s)
+        self.state = "stopped"
+
+    def _begin(self, identity: Identity) -> None:
+        if self._last is not None:
+            self._segment = self._last.segment + 1
+            self._offset = self._last.end
+            self.reopened += 1
+        if self.identity != identity:
+            if self._identities:
+                log.warning("stream %s came back different: %s", self.name, identity.model)
+            self._identities.append((self._segment, identity))
+        if self.state == "lost":
+            log.info("stream %s is back", self.name)
+        self.state = "running"
+        self.error = ""
+
+    def _take(self, block: Block) -> None:
+        if self._segment or self._offset:
+            block = self._continue(block)
+        self.samples += block.count
+        if block.lost:
+            self.lost += block.lost
+            self.lost_exact &= block.exact
+        self._last = block
+        self.ring.append(block)
+        self._mark(block)
+
+    def _continue(self, block: Block) -> Block:
+        """The block as it counts on after a reopened driver; what was missed meanwhile is estimated from time."""
+        last, lost, exact = self._last, block.lost, block.exact
+        if last is not None and block.segment + self._segment != last.segment and last.end == self._offset:
+            rate_hz = self.identity_at(self._segment).rate_hz
+            newest_ns = block.observed_ns - last.observed_ns
+            missed = round(newest_ns / 1e9 * rate_hz) - (block.newest - block.first + 1) + (last.newest - last.end + 1)
+            lost, exact = max(0, missed), False
+            self._offset += lost - block.first
+        return dataclasses.replace(
+            block,
+            first=block.first + self._offset,
+            newest=block.newest + self._offset,
+            lost=lost,
+            exact=exact,
+            segment=block.segment + self._segment,
+        )
+
+    def _fail(self, error: DriverError) -> None:
+        text = str(error)
+        if self.state != "lost" or text != self.error:
+            log.warning("stream %s is lost, and tried again: %s", self.name, text)
+        self.state, self.error = "lost", text
+
+    def _add_counters(self, driver: Driver) -> None:
+        for name, count in driver.counters.items():
+            self._counters[name] = self._counters.get(name, 0) + count
+
+    def _mark(self, block: Block) -> None:
+        """Remembers (time, newest index) about every second for ten seconds: the rate that Health shows."""
+        marks = self._marks
+        if not marks or block.observed_ns - marks[-1][0] > 1_000_000_000:
+            marks.append((block.observed_ns, block.newest))
+            del marks[:-11]
+
+    def rate_hz(self) -> float | None:
+        """Rate measured over the last ten seconds; None before there is something to measure."""
+        marks, last = self._marks, self._last
+        if last is None or not marks or last.observed_ns - marks[0][0] < 500_000_000:
+            return None
+        return (last.newest - marks[0][1]) / ((last.observed_ns - marks[0][0]) / 1e9)
+
+    def health(self) -> dict[str, Any]:
+        """Counters of this stream; `last_s` is the age of the last block."""
+        driver, last, identity = self._open_driver, self._last, self.identity
+        counters = dict(self._counters)
+        if driver is not None:
+            for name, count in driver.counters.items():
+                counters[name] = counters.get(name, 0) + count
+        blocks, held_bytes, held_s = self.ring.held()
+        return {
+            "driver": self.driver,
+            "state": self.state,
+            "model": identity.model if identity else "",
+            "rate_hz": self.rate_hz(),
+            "nominal_hz": identity.rate_hz if identity else None,
+            "samples": self.samples,
+            "lost": self.lost,
+            "lost_exact": self.lost_exact,
+            "last_s": None if last is None else (self._clock.boottime_ns() - last.observed_ns) / 1e9,
+            "error": self.error,
+            "reopened": self.reopened,
+            "ring": {"blocks": blocks, "bytes": held_bytes, "seconds": round(held_s, 3)},
+            "counters": counters,
+        }
+
+    def latest(self) -> dict[str, Any]:
+        """The newest sample in physical units, by channel; empty before the first, and for pictures."""
+        last = self._last
+        if last is None or not len(last.samples):
+            return {}
+        identity = self.identity_at(last.segment)
+        row = last.samples[-1]
+        return {c.name: float(row[c.name]) * c.scale + c.offset for c in identity.channels}

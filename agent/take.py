@@ -1,0 +1,167 @@
+"""A take: one capture of samples in progress, its negative with the streams in it and where its lead begins and ends."""
+
+import dataclasses
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from agent import __version__
+from agent.capture import CaptureConfiguration, safe_name, short_id
+from agent.clock import Clock, iso, stamp
+from agent.negative import NegativeWriter, identity_as_json
+from agent.recording import Orders, RecordingSettings
+from agent.stream import Stream
+from drivers import Block, Identity
+
+
+@dataclasses.dataclass(frozen=True)
+class Device:
+    """Who records: stands in each sidecar, outside the configuration."""
+
+    name: str
+    id: str
+    """Eight hex digits."""
+    model: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        return {"name": self.name, "id": self.id, "model": self.model}
+
+
+@dataclasses.dataclass
+class Take:
+    """One negative being written. Its lead is the fastest stream: on its clock the capture begins, is cut and ends."""
+
+    negative: NegativeWriter
+    streams: list[Stream]
+    identities: list[Identity]
+    lead: int
+    begun_ns: int
+    first: int | None = None
+    end: int | None = None
+    samples: int = 0
+    """Of the lead."""
+    closes_ns: int = 0
+    """When the slower streams have had their time after the cut; 0 while it is not cut."""
+    reason: str = ""
+
+    def fits(self, stream: Stream, block: Block) -> bool:
+        """Whether the block is of a stream of this take, and was read from the same hardware."""
+        return stream in self.streams and (
+            stream.identity_at(block.segment) is self.identities[self.streams.index(stream)]
+        )
+
+    def write(self, stream: Stream, block: Block) -> None:
+        """Appends a block of one of its streams."""
+        place = self.streams.index(stream)
+        self.negative.write(place, block)
+        if place == self.lead:
+            self.first = block.first if self.first is None else self.first
+            self.end = block.end
+            self.samples += block.count
+
+    def room_in(self, block: Block, settings: RecordingSettings) -> int | None:
+        """How many samples of this block of the lead still belong here; None: all, and more may follow."""
+        if settings.length_samples and self.samples + block.count >= settings.length_samples:
+            return settings.length_samples - self.samples
+        due_ns = self.begun_ns + int(settings.length_s * 1e9)
+        if settings.length_s and block.observed_ns >= due_ns:
+            late = int((block.observed_ns - due_ns) * self.identities[self.lead].rate_hz / 1e9)
+            return min(block.count, max(0, block.newest + 1 - late - block.first))
+        if settings.length_bytes and self.negative.nbytes + block.nbytes >= settings.length_bytes:
+            return block.count
+        return None
+
+    def finish(self) -> Path | None:
+        """Ends the negative and gives it its finished name; None where the lead never brought a sample.
+
+        OSError where the disk is full: what was flushed stays under its `.part` name, readable.
+        """
+        part = self.negative.path
+        if self.first is None:
+            self.negative.close()
+            part.unlink()
+            return None
+        ranges = [[self.first, self.end] if place == self.lead else None for place in range(len(self.streams))]
+        try:
+            self.negative.finish({"reason": self.reason, "ranges": ranges})
+        finally:
+            self.negative.close()
+        path = part.with_suffix("")
+        part.rename(path)
+        return path
+
+
+def open_take(
+    orders: Orders,
+    settings: RecordingSettings,
+    configuration: CaptureConfiguration,
+    streams: Sequence[Stream],
+    *,
+    begun_ns: int,
+    folder: Path,
+    clock: Clock,
+    device: Device,
+) -> Take:
+    """A new negative in `folder`, its head telling all that developing it will need."""
+    identities = [stream.identity for stream in streams if stream.identity is not None]
+    lead = max(range(len(streams)), key=lambda place: (identities[place].rate_hz, -place))
+    capture_uuid = str(uuid.uuid4())
+    wall_ns = clock.wall_ns(begun_ns)
+    name = f"{safe_name(device.name)}.{safe_name(orders.name)}.{stamp(wall_ns)}.{short_id(capture_uuid)}"
+    head = {
+        "uuid": capture_uuid,
+        "name": name,
+        "recording": orders.name,
+        "settings": json.loads(json.dumps(dataclasses.asdict(settings))),
+        "configuration": configuration.as_json(),
+        "device": device.as_json(),
+        "software": {"name": "capture-agent", "version": __version__},
+        "started": {
+            "boot_time_ns": begun_ns,
+            "boot_id": clock.boot_id,
+            "wall_ns": wall_ns,
+            "wall_time": iso(wall_ns),
+            "clock": clock.state(),
+        },
+        "labels": dict(orders.labels),
+        "metadata": dict(orders.metadata),
+        "streams": [
+            {"name": stream.name, "driver": stream.driver, "identity": identity_as_json(identity)}
+            for stream, identity in zip(streams, identities, strict=True)
+        ],
+    }
+    negative = NegativeWriter(folder / f"{name}.negative.part", head)
+    return Take(negative, list(streams), identities, lead, begun_ns)
+
+
+def split(block: Block, count: int) -> tuple[Block | None, Block | None]:
+    """The first `count` samples and the rest, each a block of its own with the same observation; None where empty."""
+    if count >= block.count:
+        return block, None
+    if count <= 0:
+        return None, block
+    head = dataclasses.replace(block, samples=block.samples[:count])
+    return head, dataclasses.replace(block, samples=block.samples[count:], first=block.first + count, lost=0)
+
+
+def mismatch(required: str, known: Mapping[str, Any] | None, found: CaptureConfiguration) -> str:
+    """Why this set-up may not be recorded where only configuration `required` may; empty where it may."""
+    if not required or found.uuid == required:
+        return ""
+    text = f"the set-up is configuration {found.uuid}, and only {required} may be recorded"
+    if known is None:
+        return text + "; the required one is not in this device's catalogue, so the difference cannot be shown"
+    return text + "; it differs in " + "; ".join(difference(known, found.document))
+
+
+def difference(wanted: object, found: object, path: str = "") -> list[str]:
+    """Where two documents differ, for people: `streams[0].rate_hz: 1000 wanted, 500 found`."""
+    if isinstance(wanted, Mapping) and isinstance(found, Mapping):
+        keys = [*wanted, *(key for key in found if key not in wanted)]
+        return [d for k in keys for d in difference(wanted.get(k), found.get(k), f"{path}.{k}" if path else str(k))]
+    if isinstance(wanted, list) and isinstance(found, list) and len(wanted) == len(found):
+        pairs = enumerate(zip(wanted, found, strict=True))
+        return [d for place, (a, b) in pairs for d in difference(a, b, f"{path}[{place}]")]
+    return [] if wanted == found else [f"{path}: {wanted!r} wanted, {found!r} found"]
