@@ -149,7 +149,7 @@ class Child:
             ready = None
         if ready is None:
             self.close()
-            raise DriverError(f"the virtual {model} did not start; its own message stands above")
+            raise DriverError(f"the process of {model} did not start; its own message stands above")
         self.ready = ready
 
     def close(self) -> None:

@@ -1,0 +1,133 @@
+"""A Pi's camera through picamera2, in the process that `drivers.ports.camera` gives it."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+from drivers.ports import boottime_ns
+from drivers.ports.camera import CameraError, Facts, Shot, Still, Value, serve
+from drivers.ports.virtual import Wire
+
+_SETTLE_NS = 1_500_000_000
+"""How long exposure and white balance get to settle before the first picture."""
+
+_SCALARS = {
+    "AnalogueGain": "analogue_gain",
+    "DigitalGain": "digital_gain",
+    "ColourTemperature": "colour_temperature_k",
+    "Lux": "lux",
+    "LensPosition": "lens_position",
+    "FocusFoM": "focus_fom",
+    "SensorTemperature": "sensor_temperature_c",
+}
+"""libcamera's names of what a request says of its frame, and ours."""
+
+
+class Libcamera:
+    """One camera. Errors of picamera2 and libcamera, which are of every kind, become CameraErrors."""
+
+    def __init__(self, number: int) -> None:
+        try:
+            import libcamera  # noqa: PLC0415  only where a camera is configured
+            from picamera2 import Picamera2  # noqa: PLC0415
+        except ImportError as error:
+            raise CameraError(
+                f"picamera2 cannot be imported ({error}); `apt install python3-picamera2`, "
+                "and make the virtual environment with --system-site-packages"
+            ) from error
+        self._libcamera = libcamera
+        try:
+            self._camera: Any = Picamera2(number)
+        except Exception as error:
+            raise CameraError(
+                f"camera {number} cannot be opened ({_say(error)}); `rpicam-hello --list-cameras` shows what there is, "
+                "and only one program may use a camera"
+            ) from error
+        self._quality = 90
+
+    def start(self, still: Still) -> Facts:
+        self._quality = still.quality
+        camera, half_turn = self._camera, int(still.rotation == 180)
+        try:
+            configuration = camera.create_still_configuration(
+                main={"size": (still.width, still.height)} if still.width else {},
+                raw=None,
+                transform=self._libcamera.Transform(hflip=half_turn, vflip=half_turn),
+                controls=self._controls(still, camera.camera_controls),
+                queue=False,
+            )
+            camera.configure(configuration)
+            camera.start()
+            settled_ns = boottime_ns() + _SETTLE_NS
+            while boottime_ns() < settled_ns:
+                camera.capture_request().release()
+            width, height = camera.camera_configuration()["main"]["size"]
+            model = str(camera.camera_properties.get("Model", "camera"))
+        except CameraError:
+            raise
+        except Exception as error:
+            raise CameraError(f"the camera cannot be started with these settings: {_say(error)}") from error
+        return Facts(model, width, height)
+
+    def shoot(self) -> Shot:
+        try:
+            request = self._camera.capture_request()
+            try:
+                metadata = request.get_metadata()
+                picture = request.make_image("main")  # a copy: the camera has its buffer back while we compress
+            finally:
+                request.release()
+            jpeg = io.BytesIO()
+            picture.save(jpeg, format="jpeg", quality=self._quality)
+        except Exception as error:
+            raise CameraError(f"the camera gave no picture: {_say(error)}") from error
+        return Shot(jpeg.getvalue(), int(metadata.get("SensorTimestamp", boottime_ns())), said(metadata))
+
+    def inject(self, kind: str, seconds: float) -> None:
+        raise CameraError("only a virtual camera misbehaves on command")
+
+    def close(self) -> None:
+        self._camera.close()
+
+    def _controls(self, still: Still, offered: Mapping[str, Any]) -> dict[str, Any]:
+        """libcamera's controls; CameraError for a wish that this camera does not know."""
+        enums = self._libcamera.controls
+        wanted: dict[str, Any] = {}
+        if still.exposure_us:
+            wanted["ExposureTime"] = still.exposure_us
+        if still.gain:
+            wanted["AnalogueGain"] = still.gain
+        if still.awb == "manual":
+            wanted["ColourGains"] = (still.red_gain, still.blue_gain)
+        elif still.awb != "auto":
+            wanted["AwbMode"] = getattr(enums.AwbModeEnum, still.awb.capitalize())
+        if still.focus == "manual":
+            wanted["AfMode"] = enums.AfModeEnum.Manual
+            wanted["LensPosition"] = still.lens_position
+        elif "AfMode" in offered:
+            wanted["AfMode"] = enums.AfModeEnum.Continuous
+        unknown = sorted(set(wanted) - set(offered))
+        if unknown:
+            raise CameraError(f"this camera has no {', '.join(unknown)}; leave that setting out")
+        return wanted
+
+
+def said(metadata: Mapping[str, Any]) -> dict[str, Value]:
+    """A request's metadata in our names and units; what the camera did not say is not there."""
+    found: dict[str, Value] = {ours: metadata[name] for name, ours in _SCALARS.items() if name in metadata}
+    if "ExposureTime" in metadata:
+        found["exposure_s"] = metadata["ExposureTime"] / 1e6
+    if "AnalogueGain" in metadata:
+        found["gain"] = metadata["AnalogueGain"] * metadata.get("DigitalGain", 1.0)
+    if "ColourGains" in metadata:
+        found["red_gain"], found["blue_gain"] = metadata["ColourGains"]
+    return found
+
+
+def _say(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def main(wire: Wire, document: Mapping[str, Any]) -> None:
+    """The camera's process."""
+    serve(wire, lambda: Libcamera(document["camera"]))
