@@ -1,13 +1,16 @@
 """Targets: where parcels go; each module turns one capture into one receipt."""
 
 import dataclasses
+import hashlib
+import os
+import string
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from agent.capture import Capture
+from agent.capture import Capture, Payload
 
 Receipt = Mapping[str, Any]
 """What a target answers once a capture is there: JSON-able; ids, URLs, hashes."""
@@ -28,6 +31,11 @@ class Later(Exception):
 class Unreachable(Exception):
     """Nobody answers there: no network, no host, no mount, credentials missing. Concerns the target, not the parcel:
     no attempt is counted, and until it is over a single parcel probes."""
+
+
+class Failed(Exception):
+    """This try went wrong, and the message, one line, says how: an attempt. (So is any exception not named here, but
+    those are logged with their traceback.)"""
 
 
 class Stopped(Exception):
@@ -67,10 +75,13 @@ class Progress:
 
 
 class Target(Protocol):
-    """Where parcels go. `put` may be called by several threads at once; the target keeps no memory of deliveries."""
+    """Where parcels go. `put` may be called by several threads at once; the target keeps no memory of deliveries.
+
+    Whether a fault is Unreachable or Failed decides who waits: the whole target, or this parcel alone.
+    """
 
     formats: tuple[str, ...]
-    """Formats it takes, the preferred first; empty: whatever the capture has, in the capture's order."""
+    """Formats it takes, the preferred first; empty: every payload that the capture has. See `chosen`."""
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers payloads and sidecar, streaming from disk, verified by length and hash; blocking, own time-outs.
@@ -100,8 +111,13 @@ class Home:
         if "/" in name:
             places = [Path(name)]
         for place in places:
-            if place.is_file():
+            try:
                 return place.read_text().strip()
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, UnicodeDecodeError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "not text"
+                raise Unreachable(f"secret {name!r}: {place} cannot be read: {reason}") from None
         raise Unreachable(f"secret {name!r} is in none of {', '.join(map(str, places))}")
 
 
@@ -120,3 +136,78 @@ def target_module(kind: str) -> ModuleType:
     from drivers.registry import find  # noqa: PLC0415  importlib.metadata is slow and needed at set-up only
 
     return find("capture_agent.targets", "agent.targets", kind)
+
+
+def chosen(capture: Capture, formats: tuple[str, ...]) -> tuple[Payload, ...]:
+    """The payloads that a target with these `formats` gets: all, or the first it takes. Refused where it takes none."""
+    payloads = capture.payloads
+    if not formats:
+        return payloads
+    for format in formats:
+        for payload in payloads:
+            if payload.format == format:
+                return (payload,)
+    has = ", ".join(payload.format for payload in payloads) or "no payload"
+    raise Refused(f"the target takes {', '.join(formats)} and the capture has {has}")
+
+
+def verified(capture: Capture, payload: Payload, chunk_bytes: int) -> Iterator[memoryview]:
+    """The bytes of a payload, in chunks that are good until the next one is asked for, hashed as they pass.
+
+    The last chunk only comes once length and sha256 have proved to be the sidecar's, so a far end never gets the whole
+    of a file that is not ours. Refused where the file is gone or has changed; Failed where the disk cannot read it.
+    """
+    try:
+        with capture.path(payload).open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != payload.size:
+                raise Refused(f"{payload.file} has changed: {size} bytes instead of {payload.size}")
+            digest = hashlib.sha256()
+            buffer = memoryview(bytearray(min(chunk_bytes, payload.size)))
+            left = payload.size
+            while left:
+                count = file.readinto(buffer[: min(left, len(buffer))])
+                if not count:
+                    raise Refused(f"{payload.file} has changed: it became {left} bytes shorter while it was read")
+                digest.update(buffer[:count])
+                left -= count
+                if not left and digest.hexdigest() != payload.sha256:
+                    raise Refused(f"{payload.file} has changed: its sha256 is not the sidecar's")
+                yield buffer[:count]
+    except FileNotFoundError:
+        raise Refused(f"{payload.file} is gone from this device") from None
+    except OSError as error:
+        raise Failed(f"{payload.file} cannot be read: {error.strerror}") from None
+
+
+PLACEHOLDERS = ("device", "device_id", "date", "recording", "name", "file", "uuid", "format")
+"""What may stand in the braces of a layout or a URL; `name` is the capture's, `file` has the suffix."""
+
+
+def template_mistake(template: str) -> str:
+    """What is wrong with the braces of a layout or a URL; empty where nothing is."""
+    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+    try:
+        for _, field, spec, conversion in string.Formatter().parse(template):
+            if field is not None and (field not in PLACEHOLDERS or spec or conversion):
+                return f"{{{field}}} is not known; there is {known}"
+    except ValueError as error:
+        return f"{error}; there is {known}"
+    return ""
+
+
+def placeholders(capture: Capture, home: "Home", file: str, format: str) -> dict[str, str]:
+    """The value of each placeholder for one file of a capture, unquoted and unchecked."""
+    folder = capture.folder.name
+    dated = len(folder) == 10 and folder[4] == folder[7] == "-"
+    return {
+        "device": home.device,
+        "device_id": home.device_id,
+        # the folder's date, because that stays when a revision corrects the clock: the same address for good
+        "date": folder if dated else str(capture.document["start"]["wall_time"])[:10],
+        "recording": capture.recording,
+        "name": capture.name,
+        "file": file,
+        "uuid": capture.uuid,
+        "format": format,
+    }
