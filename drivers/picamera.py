@@ -10,6 +10,9 @@ from drivers.ports.camera import Camera, Still, open_camera
 from drivers.ports.jpeg import missing
 from drivers.ports.virtual import Virtual
 
+PICTURES = True
+"""Its blocks are pictures, not samples."""
+
 _AWB = ("auto", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy", "manual")
 _PATIENCE_S = 10.0
 _NO_SAMPLES = np.empty(0, samples_dtype(()))

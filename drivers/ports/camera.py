@@ -19,7 +19,7 @@ from drivers.ports.virtual import Child, Wire
 
 Value = str | int | float | bool
 
-_START_S = 30.0
+_START_S = 25.0
 """Longest wait for a camera to start: importing picamera2 alone takes seconds on a Pi Zero."""
 
 
