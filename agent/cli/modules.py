@@ -1,0 +1,78 @@
+"""`capture-agent drivers` and `targets`: what can be configured, and the options of one."""
+
+import dataclasses
+import inspect
+import textwrap
+from collections.abc import Iterator
+from types import ModuleType
+
+import click
+
+from agent.cli.place import JSON_OPTION
+from agent.cli.show import print_json, print_table
+from agent.config_errors import written
+from agent.config_modules import DRIVERS, TARGETS, Family, configured_module
+from agent.options import Described, described
+
+
+@click.command
+@click.argument("name", required=False)
+@JSON_OPTION
+def drivers(name: str | None, as_json: bool) -> None:
+    """List the drivers that a stream can have; with NAME, the options of one."""
+    _show(DRIVERS, "driver", name, as_json=as_json)
+
+
+@click.command
+@click.argument("name", required=False)
+@JSON_OPTION
+def targets(name: str | None, as_json: bool) -> None:
+    """List the kinds that a target can have; with NAME, the options of one."""
+    _show(TARGETS, "kind", name, as_json=as_json)
+
+
+def _show(family: Family, key: str, name: str | None, *, as_json: bool) -> None:
+    if name is None:
+        lines = {each: _says(family, each) for each in family.names}
+        if as_json:
+            print_json(lines)
+        else:
+            print_table(["Name", "Is~"], lines.items())
+        return
+    module = _module(family, name)
+    found = [*described(module.Settings), *(_of_every_target() if family is TARGETS else ())]
+    if as_json:
+        print_json({"name": name, "is": one_line(module), "options": [dataclasses.asdict(option) for option in found]})
+        return
+    click.echo(f"{one_line(module)}\n\n{key} = {written(name)}")
+    for option in found:
+        default = (
+            "(required)" if option.required else f"= {written(option.default)}" if option.default is not None else ""
+        )
+        click.echo(f"\n{click.style(option.path, bold=True)} {default}")
+        for line in (option.doc, option.allowed):
+            click.echo(textwrap.fill(line, 78, initial_indent="    ", subsequent_indent="    "))
+
+
+def one_line(module: ModuleType) -> str:
+    """The first line of what a module says of itself."""
+    return (inspect.getdoc(module) or module.__name__).splitlines()[0]
+
+
+def _module(family: Family, name: str) -> ModuleType:
+    module, mistake = configured_module(family, name, "NAME")
+    if module is None:
+        raise click.ClickException(str(mistake))
+    return module
+
+
+def _says(family: Family, name: str) -> str:
+    """Its one line, or why it cannot be used here: an extra that is not installed, for instance."""
+    module, mistake = configured_module(family, name, name)
+    return one_line(module) if module is not None else f"cannot be used: {mistake.allowed if mistake else ''}"
+
+
+def _of_every_target() -> Iterator[Described]:
+    from agent.sync import Delivery
+
+    return described(Delivery)

@@ -1,0 +1,17 @@
+"""`capture-agent run`: the daemon, in the foreground."""
+
+import sys
+from pathlib import Path
+
+from agent.config_errors import ConfigError
+
+
+def run(config: Path) -> int:
+    """Runs until SIGTERM; the exit code. A configuration that cannot be used is said line by line, and is code 78."""
+    from agent import daemon
+
+    try:
+        return daemon.run(config)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code

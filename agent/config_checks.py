@@ -1,0 +1,67 @@
+"""What only a whole configuration can get wrong: names that nothing has, formats that do not fit, a port used twice."""
+
+from collections.abc import Collection, Iterator, Mapping
+
+from agent.config_errors import Mistake, nearest
+from agent.config_modules import FORMATS, gives_pictures
+from agent.recording import RecordingSettings
+from drivers import DriverSettings
+
+
+def known_names(path: str, used: tuple[str, ...], what: str, known: Collection[str]) -> Iterator[Mistake]:
+    """Names at `path` that no stream (or target) has, or that stand there twice."""
+    for index, name in enumerate(used):
+        if name not in known:
+            there = ", ".join(sorted(known)) or "none"
+            yield Mistake(f"{path}[{index}]", name, f"the name of a {what}; there is {there}", nearest(name, known))
+        elif name in used[:index]:
+            yield Mistake(f"{path}[{index}]", name, "each name once")
+
+
+def fitting_formats(
+    path: str, recording: RecordingSettings, streams: Collection[str], cameras: Collection[str]
+) -> Iterator[Mistake]:
+    """Formats of pictures for sensors, formats of samples for cameras, and the two in one recording."""
+    pictures = [name for name in recording.streams if name in cameras]
+    samples = [name for name in recording.streams if name in streams and name not in cameras]
+    if pictures and samples:
+        yield Mistake(f"{path}.streams", recording.streams, "either cameras or sensors, since a picture is a capture")
+        return
+    for index, entry in enumerate(recording.format):
+        name = entry if isinstance(entry, str) else entry.get("kind")
+        if name not in FORMATS.names:
+            continue  # said where it was read
+        fits = gives_pictures(FORMATS.find(str(name)))
+        if fits and samples:
+            yield Mistake(f"{path}.format[{index}]", name, f"a format of samples: {samples[0]} is no camera")
+        elif pictures and not fits:
+            yield Mistake(f"{path}.format[{index}]", name, f"a format of pictures: {pictures[0]} is a camera", "jpeg")
+
+
+def shared_devices(streams: Mapping[str, DriverSettings]) -> Iterator[Mistake]:
+    """Two streams cannot share one device: a bus and address, a serial port, a camera. A virtual one is its own."""
+    first: dict[tuple[object, ...], str] = {}
+    for name, settings in streams.items():
+        for options in (("bus", "address"), ("port",), ("camera",)):
+            device = [getattr(settings, option, None) for option in options]
+            if None in device or "virtual" in device:
+                continue
+            other = first.setdefault((options, *map(str, device)), name)
+            if other != name:
+                shown = " and ".join(options)
+                yield Mistake(f"stream.{name}.{options[-1]}", device[-1], f"another {shown} than stream {other} has")
+
+
+def picture_rate(
+    recordings: Mapping[str, RecordingSettings], cameras: Mapping[str, DriverSettings]
+) -> Iterator[Mistake]:
+    """File names that are a second can name one picture a second, of all cameras together."""
+    rate_hz = 0.0
+    for name, recording in recordings.items():
+        if recording.picture_name != "second":
+            continue
+        intervals = [float(getattr(cameras[s], "interval_s", 0)) for s in recording.streams if s in cameras]
+        rate_hz += sum(1 / interval_s for interval_s in intervals if interval_s > 0)
+        if intervals and rate_hz > 1.000001:
+            may_be = f'"full", or longer intervals: such names allow one picture a second, not {rate_hz:.3g}'
+            yield Mistake(f"recording.{name}.picture_name", recording.picture_name, may_be)

@@ -1,0 +1,78 @@
+"""config.example.toml: every option there is, commented, made from the Settings themselves."""
+
+import inspect
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from agent.config import AgentSettings
+from agent.config_errors import written
+from agent.config_modules import DRIVERS, FORMATS, TARGETS, Family, gives_pictures
+from agent.options import Described, described
+from agent.recording import RecordingSettings
+from agent.sync import Delivery
+
+_HEAD = """\
+Every option of capture-agent. Lines that begin with a # and a name are options at their default (or with an
+example of a value): take the # away to set them. Names of streams, recordings and targets are yours to choose.
+Made by `capture-agent check --example`; what is wrong in a file, and what it will cost, says `capture-agent check`.
+"""
+_WIDTH = 112
+
+
+def example() -> str:
+    """The whole file."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield from _comment(_HEAD)
+    yield from ("", "[agent]", *_options(described(AgentSettings)))
+    cameras: list[str] = []
+    sensors: list[str] = []
+    for name in DRIVERS.names:
+        module = DRIVERS.find(name)
+        (cameras if gives_pictures(module) else sensors).append(name)
+        yield from ("", "", *_comment(_says(DRIVERS, name)), f"[stream.{name}]", f"driver = {written(name)}")
+        yield from _options(described(module.Settings), f"stream.{name}")
+    targets = TARGETS.names
+    for name, streams, formats in (("samples", sensors, ["csv"]), ("pictures", cameras, ["jpeg"])):
+        if not streams:
+            continue
+        yield from ("", "", *_comment(f"What to make of {' and '.join(streams)}."), f"[recording.{name}]")
+        set_here = {"streams": streams, "format": formats, "targets": targets}
+        yield from _options(described(RecordingSettings), f"recording.{name}", set_here)
+    yield from ("", "", *_comment("Formats, and what can stand beside `kind` in a recording's format:"))
+    for name in FORMATS.names:
+        yield from _comment(f"{name}: {_says(FORMATS, name)}")
+        for option in described(FORMATS.find(name).Settings):
+            yield from _comment(f"    {option.path} = {written(option.shown, _WIDTH)}: {option.doc}; {option.allowed}")
+    for name in targets:
+        yield from ("", "", *_comment(_says(TARGETS, name)), f"[target.{name}]", f"kind = {written(name)}")
+        own = list(described(TARGETS.find(name).Settings))
+        yield from _options([*own, *described(Delivery)], f"target.{name}")
+
+
+def _options(found: Iterable[Described], table: str = "", set_here: dict[str, Any] | None = None) -> Iterator[str]:
+    """A comment and a line for each option; only what is required, or in `set_here`, is not commented out."""
+    values = set_here or {}
+    inner = ""
+    for option in found:
+        within, _, name = option.path.rpartition(".")
+        if within != inner:
+            inner = within
+            yield from ("", f"#[{table}.{within}]")
+        yield from _comment(f"{option.doc}; {option.allowed}")
+        value = values.get(option.path, option.shown)
+        if value is not None:
+            off = "" if option.required or option.path in values else "#"
+            yield f"{off}{name} = {written(value, 1000)}"
+
+
+def _comment(text: str) -> list[str]:
+    indent = "# " + " " * (len(text) - len(text.lstrip()))
+    return textwrap.wrap(text.strip(), _WIDTH, initial_indent=indent, subsequent_indent="# ")
+
+
+def _says(family: Family, name: str) -> str:
+    return (inspect.getdoc(family.find(name)) or name).splitlines()[0]
