@@ -92,10 +92,12 @@ class Faults:
 
 
 class Wire:
-    """Whole messages over one end of a stream socket."""
+    """Whole messages over one end of a stream socket; used by one thread."""
 
     def __init__(self, end: socket.socket) -> None:
         self._socket = end
+        self._poll = select.poll()  # select.select fails from the 1024th descriptor on
+        self._poll.register(end, select.POLLIN)
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -106,11 +108,8 @@ class Wire:
 
     def receive(self, timeout: float | None = None) -> bytes | None:
         """One message; None when none came in time. EOFError when the other end is gone."""
-        if timeout is not None:
-            poll = select.poll()  # select.select fails from the 1024th descriptor on
-            poll.register(self._socket, select.POLLIN)
-            if not poll.poll(timeout * 1000):
-                return None
+        if timeout is not None and not self._poll.poll(timeout * 1000):
+            return None
         (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
         return self._exactly(size)
 

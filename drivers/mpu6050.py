@@ -1,0 +1,321 @@
+"""The MPU-6050 and its kin on I2C: acceleration, rotation and temperature out of the chip's FIFO."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from drivers import Block, Channel, DriverError, Identity, Samples, boottime_ns, check, option
+from drivers.ports.i2c import I2cDevice, open_i2c
+from drivers.ports.virtual import Virtual
+
+
+class Part(NamedTuple):
+    """What differs between the members of the family."""
+
+    model: str
+    fifo_bytes: int
+    celsius_lsb: float
+    celsius_at_0: float
+    gyro_filters_hz: tuple[int, ...]
+    """Bandwidth for DLPF_CFG 1 ... 6."""
+    accel_filters_hz: tuple[float, ...]
+    own_accel_filter: bool
+    """Whether the accelerometer's filter is set in a register of its own."""
+
+
+_FILTERS_6050 = (188, 98, 42, 20, 10, 5), (184.0, 94.0, 44.0, 21.0, 10.0, 5.0)
+_FILTERS_6500 = (184, 92, 41, 20, 10, 5), (218.1, 99.0, 44.8, 21.2, 10.2, 5.1)
+
+PARTS = {
+    0x68: Part("MPU-6050", 1024, 340.0, 36.53, *_FILTERS_6050, False),  # MPU-6000 and 9150 say the same
+    0x70: Part("MPU-6500", 512, 333.87, 21.0, *_FILTERS_6500, True),
+    0x71: Part("MPU-9250", 512, 333.87, 21.0, *_FILTERS_6500, True),
+    0x73: Part("MPU-9255", 512, 333.87, 21.0, *_FILTERS_6500, True),
+    0x74: Part("MPU-6515", 512, 333.87, 21.0, *_FILTERS_6500, True),
+}
+"""By WHO_AM_I. Product specifications: temperature in "Electrical Specifications", FIFO in 7.17 (6050), 4.17 (6500)."""
+
+
+class Field(NamedTuple):
+    """Some bits of a register."""
+
+    name: str
+    width: int
+    address: int
+    shift: int
+    section: str
+    """In RM-MPU-6000A-00 rev. 4.2; RM-MPU-6500A-00 rev. 2.1 where it says 6500."""
+
+
+# fmt: off
+#                          name            width addr  shift section
+SMPLRT_DIV       = Field("SMPLRT_DIV",       8, 0x19, 0, "4.2")
+DLPF_CFG         = Field("DLPF_CFG",         3, 0x1A, 0, "4.3")
+GYRO_RANGE       = Field("FS_SEL",           2, 0x1B, 3, "4.4")
+ACCEL_RANGE      = Field("AFS_SEL",          2, 0x1C, 3, "4.5")
+A_DLPF_CFG       = Field("A_DLPF_CFG",       3, 0x1D, 0, "6500: 4.8")
+FIFO_TEMPERATURE = Field("TEMP_FIFO_EN",     1, 0x23, 7, "4.6")
+FIFO_ROTATION    = Field("XG, YG, ZG_FIFO_EN", 3, 0x23, 4, "4.6")
+FIFO_ACCEL       = Field("ACCEL_FIFO_EN",    1, 0x23, 3, "4.6")
+OVERFLOW_INT_EN  = Field("FIFO_OFLOW_EN",    1, 0x38, 4, "4.15")
+OVERFLOW_INT     = Field("FIFO_OFLOW_INT",   1, 0x3A, 4, "4.16")
+FIFO_ENABLE      = Field("FIFO_EN",          1, 0x6A, 6, "4.27")
+FIFO_RESET       = Field("FIFO_RESET",       1, 0x6A, 2, "4.27")
+DEVICE_RESET     = Field("DEVICE_RESET",     1, 0x6B, 7, "4.28")
+CLOCK            = Field("CLKSEL",           3, 0x6B, 0, "4.28")
+FIFO_COUNT       = Field("FIFO_COUNT",      16, 0x72, 0, "4.30")
+FIFO_DATA        = Field("FIFO_R_W",         8, 0x74, 0, "4.31")
+WHO_AM_I         = Field("WHO_AM_I",         8, 0x75, 0, "4.32")
+# fmt: on
+
+ACCEL_RANGES_G = {2: 16384.0, 4: 8192.0, 8: 4096.0, 16: 2048.0}
+"""LSB per g of each range [4.17]."""
+GYRO_RANGES_DPS = {250: 131.0, 500: 65.5, 1000: 32.8, 2000: 16.4}
+"""LSB per degree/s of each range [4.19]."""
+
+_INTERNAL_HZ = 1000.0
+_RESET_S = 0.1  # [4.28] names 100 ms
+_WAKE_S = 0.06  # gyroscope 30 ms, typically; product specification 6.1
+_INTERVAL_S = 0.04
+_FILL = 0.45
+"""How full the FIFO may get between two reads, where the rate allows for _INTERVAL_S at all."""
+_FASTEST = 1.1
+"""How much faster than nominal the chip's clock can be at most; 1.05 with the internal oscillator."""
+
+
+class Sight(NamedTuple):
+    """A look at the FIFO: between these two times `newest` was the newest sample."""
+
+    newest: int
+    before_ns: int
+    after_ns: int
+
+
+@dataclasses.dataclass(frozen=True)
+class VirtualMpu(Virtual):
+    """Options of the virtual chip, `[stream.NAME.virtual]`, for bus = "virtual"."""
+
+    who_am_i: int = option("what its WHO_AM_I register says: 104 is an MPU-6050, 112 an MPU-6500", 0x68, at_most=255)
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What TOML says of one MPU-6000, 6050, 6500, 6515, 9150, 9250 or 9255 on I2C."""
+
+    bus: int | str = option('number of the I2C bus, its path such as "/dev/i2c-1", or "virtual"', 1, at_least=0)
+    address: int = option("I2C address: 0x68, or 0x69 with AD0 high", 0x68, choices=(0x68, 0x69))
+    rate_hz: float = option("samples a second: 1000 / n, from 4 to 1000 (100, 125, 200, 250, 500 ...)", 100.0)
+    accel_range_g: int = option("accelerations from minus to plus this many g", 8, choices=tuple(ACCEL_RANGES_G))
+    gyro_range_dps: int = option(
+        "rotations from minus to plus this many degrees/s", 2000, choices=tuple(GYRO_RANGES_DPS)
+    )
+    filter_hz: int = option(
+        "bandwidth of the digital low-pass filter, Hz; at most half the rate keeps aliases out",
+        42,
+        choices=_FILTERS_6050[0],
+    )
+    temperature: bool = option("record the chip's temperature too", False)
+    virtual: VirtualMpu = option("options of the virtual chip", factory=VirtualMpu)
+
+    def __post_init__(self) -> None:
+        mistakes: list[tuple[str, object, str]] = []
+        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
+            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
+        if not 4 <= self.rate_hz <= _INTERNAL_HZ:
+            mistakes.append(("rate_hz", self.rate_hz, "from 4 to 1000"))
+        elif abs(self.actual_rate_hz / self.rate_hz - 1) > 1e-3:
+            n = int(_INTERNAL_HZ / self.rate_hz)
+            nearest = f"{_INTERNAL_HZ / (n + 1):.6g} or {_INTERNAL_HZ / n:.6g}"
+            mistakes.append(("rate_hz", self.rate_hz, f"1000 / n with a whole n; the nearest are {nearest}"))
+        check(self, *mistakes)
+
+    @property
+    def divider(self) -> int:
+        return round(_INTERNAL_HZ / self.rate_hz)
+
+    @property
+    def actual_rate_hz(self) -> float:
+        """What the divider makes of `rate_hz`: 333.3 becomes 1000 / 3."""
+        return _INTERNAL_HZ / self.divider
+
+    def open(self) -> "Mpu6050":
+        return Mpu6050(self, open_i2c(self.bus, self.address, chip="mpu6050", virtual=self.virtual.document()))
+
+
+class Mpu6050:
+    """Reads the FIFO every 40 ms, or before it is half full, in one burst.
+
+    After an overflow nobody knows where in the FIFO a sample begins: it is emptied, the next index is estimated from
+    the time, and a new segment begins.
+    """
+
+    def __init__(self, settings: Settings, device: I2cDevice) -> None:
+        self.counters = {"overflows": 0}
+        self._settings = settings
+        self._device = device
+        self._period_ns = 1e9 / settings.actual_rate_hz
+        self._words = 7 if settings.temperature else 6
+        self._frame = 2 * self._words
+        self._dtype = np.dtype([])
+        self._fifo_bytes = 0
+        self._interval_ns = 0
+        self._next = 0  # index of the oldest sample in the FIFO
+        self._end = 0  # index after the last sample that was handed out
+        self._segment = 0
+        self._begun = self._seen = Sight(-1, 0, 0)  # the first and the last one of this segment
+
+    def start(self) -> Identity:
+        part = self._recognise()
+        settings = self._settings
+        self._write({DEVICE_RESET: 1})
+        time.sleep(_RESET_S)
+        self._write({CLOCK: 1})  # awake; the gyroscope's PLL is steadier than the internal oscillator
+        time.sleep(_WAKE_S)
+        code = 1 + _FILTERS_6050[0].index(settings.filter_hz)
+        wanted = {
+            SMPLRT_DIV: settings.divider - 1,
+            DLPF_CFG: code,
+            GYRO_RANGE: list(GYRO_RANGES_DPS).index(settings.gyro_range_dps),
+            ACCEL_RANGE: list(ACCEL_RANGES_G).index(settings.accel_range_g),
+            **({A_DLPF_CFG: code} if part.own_accel_filter else {}),
+        }
+        self._write(wanted)
+        for field, value in wanted.items():
+            if self._read(field) != value:
+                raise DriverError(
+                    f"{part.model}: register {field.name} does not keep {value}; "
+                    "a bad connection, or a counterfeit chip (check WHO_AM_I and the wiring)"
+                )
+        self._write({OVERFLOW_INT_EN: 1})  # its pin need not be connected
+        identity = self._identity(part, code)
+        self._dtype = identity.dtype
+        self._fifo_bytes = part.fifo_bytes
+        self._interval_ns = int(min(_INTERVAL_S * 1e9, _FILL * part.fifo_bytes / self._frame * self._period_ns))
+        before_ns, after_ns = self._empty_fifo()
+        self._begun = self._seen = Sight(-1, before_ns, after_ns)
+        return identity
+
+    def read(self, timeout: float) -> Block | None:
+        wait_ns = self._seen.after_ns + self._interval_ns - boottime_ns()
+        if wait_ns > 0:
+            time.sleep(min(timeout, wait_ns / 1e9))
+            if wait_ns > timeout * 1e9:
+                return None
+        before_ns = boottime_ns()
+        count = int.from_bytes(self._device.read(FIFO_COUNT.address, 2), "big")
+        after_ns = boottime_ns()
+        samples = count // self._frame
+        newest = self._next + samples - 1
+        self._check_plausible(count, newest, after_ns)
+        data = self._device.read_fifo(FIFO_DATA.address, samples * self._frame) if samples else b""
+        if self._overflowed(count, boottime_ns() - before_ns):
+            self._recover()
+            return None
+        self._seen = Sight(newest, before_ns, after_ns)
+        if not samples:
+            return None
+        block = Block(
+            first=self._next,
+            samples=self._decode(data),
+            observed_ns=after_ns,
+            newest=newest,
+            lost=self._next - self._end,
+            exact=self._next == self._end,
+            segment=self._segment,
+        )
+        self._next = self._end = block.end
+        return block
+
+    def close(self) -> None:
+        self._device.close()
+
+    def _decode(self, data: bytes) -> Samples:
+        """Whole samples out of the FIFO.
+
+            byte  0       2       4       6             6 or 8  8 or 10 10 or 12
+                  accel x accel y accel z temperature   gyro x  gyro y  gyro z        big-endian int16
+                                          (when on)
+
+        Temperature, which stands between them for its register's sake, becomes the last channel.
+        """
+        words = np.frombuffer(data, ">i2").reshape(-1, self._words)
+        if self._words == 7:
+            words = words[:, (0, 1, 2, 4, 5, 6, 3)]
+        samples: Samples = np.ascontiguousarray(words, "<i2").view(self._dtype)[:, 0]
+        samples.flags.writeable = False
+        return samples
+
+    def _overflowed(self, count: int, reading_ns: int) -> bool:
+        """Whether it did, until now. Asking takes a transfer, spent only where it may have filled up."""
+        filled = count + self._frame * (1 + _FASTEST * reading_ns / self._period_ns)
+        return count >= self._fifo_bytes or (filled > self._fifo_bytes and self._read(OVERFLOW_INT) == 1)
+
+    def _check_plausible(self, count: int, newest: int, now_ns: int) -> None:
+        """A noisy line must not invent samples."""
+        possible = self._seen.newest + _FASTEST * (now_ns - self._seen.before_ns) / self._period_ns + 2
+        if count > self._fifo_bytes or newest > possible:
+            raise DriverError(
+                f"mpu6050: the FIFO claims {count} bytes, more than there can be; noise on the bus:"
+                " check pull-up resistors, shorten the cable, try a slower bus"
+            )
+
+    def _recover(self) -> None:
+        """Empties the FIFO after an overflow and estimates the index of the next sample."""
+        self.counters["overflows"] += 1
+        seen, watched_ns = self._seen, self._seen.after_ns - self._begun.after_ns
+        period_ns = self._period_ns
+        if watched_ns > 1e9 and seen.newest > self._begun.newest:  # then the chip's own period is known better
+            period_ns = watched_ns / (seen.newest - self._begun.newest)
+        before_ns, after_ns = self._empty_fifo()
+        self._next = max(self._next + 1, seen.newest + 1 + round((after_ns - seen.after_ns) / period_ns))
+        self._segment += 1
+        self._begun = self._seen = Sight(self._next - 1, before_ns, after_ns)
+
+    def _empty_fifo(self) -> tuple[int, int]:
+        """Off, emptied, on: it begins with a whole sample, taken after the two times between which it was put on."""
+        self._write({FIFO_ENABLE: 0})
+        self._write({FIFO_RESET: 1})
+        self._write({FIFO_TEMPERATURE: int(self._settings.temperature), FIFO_ROTATION: 7, FIFO_ACCEL: 1})
+        before_ns = boottime_ns()
+        self._write({FIFO_ENABLE: 1})
+        return before_ns, boottime_ns()
+
+    def _recognise(self) -> Part:
+        answer = self._read(WHO_AM_I)
+        if answer not in PARTS:
+            known = ", ".join(f"0x{code:02x} {part.model}" for code, part in PARTS.items())
+            raise DriverError(
+                f"mpu6050: WHO_AM_I at 0x{self._settings.address:02x} says 0x{answer:02x}, and none of {known};"
+                " another chip has this address, or the wiring is bad"
+            )
+        return PARTS[answer]
+
+    def _identity(self, part: Part, code: int) -> Identity:
+        settings = self._settings
+        g, dps = 1 / ACCEL_RANGES_G[settings.accel_range_g], 1 / GYRO_RANGES_DPS[settings.gyro_range_dps]
+        channels = [Channel(f"Accelerometer{axis}", "g", scale=g) for axis in "XYZ"]
+        channels += [Channel(f"Gyroscope{axis}", "deg/s", scale=dps) for axis in "XYZ"]
+        if settings.temperature:
+            channels.append(Channel("Temperature", "Celsius", scale=1 / part.celsius_lsb, offset=part.celsius_at_0))
+        setup: Mapping[str, float] = {
+            "accel_range_g": settings.accel_range_g,
+            "gyro_range_dps": settings.gyro_range_dps,
+            "accel_filter_hz": part.accel_filters_hz[code - 1],
+            "gyro_filter_hz": part.gyro_filters_hz[code - 1],
+        }
+        return Identity(part.model, settings.actual_rate_hz, tuple(channels), setup)
+
+    def _read(self, field: Field) -> int:
+        (value,) = self._device.read(field.address, 1)
+        return (value >> field.shift) & ((1 << field.width) - 1)
+
+    def _write(self, fields: Mapping[Field, int]) -> None:
+        """Writes whole registers; of each, the bits not named become 0."""
+        registers: dict[int, int] = {}
+        for field, value in fields.items():
+            registers[field.address] = registers.get(field.address, 0) | value << field.shift
+        for address, byte in registers.items():
+            self._device.write(address, bytes([byte]))
