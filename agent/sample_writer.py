@@ -12,12 +12,13 @@ from typing import Any
 
 from agent.capture import CaptureConfiguration
 from agent.clock import Clock
+from agent.device import Device
 from agent.film import column_names
 from agent.negative import NegativeWriter
 from agent.recording import Orders, RecordingSettings
 from agent.ring import Cursor
 from agent.stream import Stream
-from agent.take import Device, Take, mismatch, open_take, split
+from agent.take import Take, mismatch, open_take, split
 from agent.worker import Worker
 from drivers import Block
 

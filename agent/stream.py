@@ -15,16 +15,23 @@ log = logging.getLogger(__name__)
 
 READ_S = 0.25
 """How long one read may wait; the reader is asked to stop at least this often."""
-_BACKOFF_S = (0.5, 30.0)
-"""First and longest pause before a driver is opened again; each is drawn at random up to twice the last."""
 
 
 class Stream:
     """Reads one driver into one ring. Indexes count on over reopened drivers, so a sample has one index for ever."""
 
     def __init__(
-        self, name: str, driver: str, settings: DriverSettings, *, ring: Ring, clock: Clock, jitter: random.Random
+        self,
+        name: str,
+        driver: str,
+        settings: DriverSettings,
+        *,
+        ring: Ring,
+        clock: Clock,
+        jitter: random.Random,
+        backoff_s: tuple[float, float] = (0.5, 30.0),
     ) -> None:
+        """`backoff_s`: first and longest pause before the driver is opened again, each drawn at random below it."""
         self.name = name
         self.driver = driver
         self.ring = ring
@@ -34,6 +41,7 @@ class Stream:
         self._settings = settings
         self._clock = clock
         self._jitter = jitter
+        self._backoff_s = backoff_s
         self._open_driver: Driver | None = None
         self._identities: list[tuple[int, Identity]] = []
         self._offset = 0
@@ -70,7 +78,7 @@ class Stream:
 
     def run(self, worker: Worker) -> None:
         """Opens, reads, and opens again, until the worker stops."""
-        first_s, longest_s = _BACKOFF_S
+        first_s, longest_s = self._backoff_s
         pause_s = first_s
         while not worker.stopping.is_set():
             driver = None

@@ -10,23 +10,11 @@ from typing import Any
 from agent import __version__
 from agent.capture import CaptureConfiguration, safe_name, short_id
 from agent.clock import Clock, iso, stamp
+from agent.device import Device
 from agent.negative import NegativeWriter, identity_as_json
 from agent.recording import Orders, RecordingSettings
 from agent.stream import Stream
 from drivers import Block, Identity
-
-
-@dataclasses.dataclass(frozen=True)
-class Device:
-    """Who records: stands in each sidecar, outside the configuration."""
-
-    name: str
-    id: str
-    """Eight hex digits."""
-    model: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        return {"name": self.name, "id": self.id, "model": self.model}
 
 
 @dataclasses.dataclass

@@ -1,0 +1,87 @@
+"""Answers: what the running daemon does for each command of the table."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from agent.control import CommandError
+from agent.monitor import Parts, Recorder, snapshot
+
+
+class Answers:
+    """One method a command; from any thread."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def status(self) -> dict[str, Any]:
+        return snapshot(self._parts)
+
+    def start(self, recording: str) -> str:
+        self._recorder(recording).orders.begin()
+        return f"{recording} records from now on"
+
+    def stop(self, recording: str) -> str:
+        self._recorder(recording).orders.end()
+        return f"{recording} finishes what it has and records no further"
+
+    def trigger(self, recording: str) -> str:
+        return self._recorder(recording).trigger()
+
+    def label(
+        self, labels: Mapping[str, Any], metadata: Mapping[str, Any], recording: str | None
+    ) -> dict[str, dict[str, Any]]:
+        """The labels and metadata that the named recordings now stamp."""
+        chosen = self._parts.recorders if recording is None else {recording: self._recorder(recording)}
+        for recorder in chosen.values():
+            recorder.orders.label(labels, metadata)
+        return {
+            name: {"labels": dict(r.orders.labels), "metadata": dict(r.orders.metadata)} for name, r in chosen.items()
+        }
+
+    def sync(self, target: str | None) -> str:
+        self._parts.sync.sync_now(self._target(target))
+        return f"{target or 'every target'} is tried now"
+
+    def pause(self, target: str | None) -> str:
+        self._parts.sync.pause(self._target(target))
+        return f"{target or 'every target'} is paused"
+
+    def resume(self, target: str | None) -> str:
+        self._parts.sync.resume(self._target(target))
+        return f"{target or 'every target'} sends again"
+
+    def retry(self, target: str | None, capture: str | None) -> int:
+        count = self._parts.outbox.retry(self._target(target), self._capture(capture))
+        self._parts.sync.sync_now(target)
+        return count
+
+    def drop(self, target: str | None, capture: str | None) -> int:
+        if target is None and capture is None:
+            raise CommandError("drop needs a target or a capture")
+        return self._parts.outbox.drop(self._target(target), self._capture(capture))
+
+    def snapshot(self, stream: str) -> dict[str, Any]:
+        found = self._parts.streams.get(stream)
+        if found is None:
+            raise CommandError(f"no stream {stream!r}; there is {', '.join(self._parts.streams)}")
+        return found.latest()
+
+    def _recorder(self, name: str) -> Recorder:
+        recorder = self._parts.recorders.get(name)
+        if recorder is None:
+            raise CommandError(f"no recording {name!r}; there is {', '.join(self._parts.recorders)}")
+        return recorder
+
+    def _target(self, name: str | None) -> str | None:
+        known = self._parts.sync.health()
+        if name is not None and name not in known:
+            raise CommandError(f"no target {name!r}; there is {', '.join(known)}")
+        return name
+
+    def _capture(self, name: str | None) -> str | None:
+        if name is None:
+            return None
+        try:
+            return self._parts.catalogue.get(name).uuid
+        except LookupError as error:
+            raise CommandError(str(error)) from None

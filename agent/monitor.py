@@ -1,0 +1,108 @@
+"""Health: asks every part of the daemon for its counters when somebody wants to know; nobody pushes."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent import __version__
+from agent.catalogue import Catalogue
+from agent.clock import Clock
+from agent.developer import Developer
+from agent.disk_sync import DiskSync
+from agent.outbox import Outbox
+from agent.recording import Orders
+from agent.retention import Retention
+from agent.stream import Stream
+from agent.sync import Sync
+from agent.worker import Worker
+
+
+class Recorder(Protocol):
+    """The writer of one recording, of samples or of pictures."""
+
+    orders: Orders
+
+    def trigger(self) -> str: ...
+    def idle(self) -> bool: ...
+    def health(self) -> dict[str, Any]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The running daemon, as those see it who ask it something."""
+
+    device: str
+    data_dir: Path
+    clock: Clock
+    streams: Mapping[str, Stream]
+    recorders: Mapping[str, Recorder]
+    catalogue: Catalogue
+    outbox: Outbox
+    sync: Sync
+    developer: Developer
+    disk_sync: DiskSync
+    retention: Retention
+    workers: Callable[[], Sequence[Worker]]
+    begun_ns: int
+
+
+def memory_bytes() -> int:
+    """Resident set size of this process."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def snapshot(parts: Parts) -> dict[str, Any]:
+    """Everything that Health knows, JSON-able; the shape is part of the command `status`."""
+    now = parts.clock.boottime_ns()
+    streams = {name: stream.health() for name, stream in parts.streams.items()}
+    recordings = {name: recorder.health() for name, recorder in parts.recorders.items()}
+    targets = parts.sync.health()
+    usage = os.statvfs(parts.data_dir)
+    disk = {
+        "free_bytes": usage.f_bavail * usage.f_frsize,
+        "total_bytes": usage.f_blocks * usage.f_frsize,
+        **parts.retention.health(),
+        **{f"sync_{key}": value for key, value in parts.disk_sync.health().items()},
+    }
+    developer = parts.developer.health()
+    stuck = [f"thread {w.name} has shown no life for {w.silence_s:.0f} s" for w in parts.workers() if w.overdue_s()]
+    return {
+        "version": __version__,
+        "device": parts.device,
+        "data_dir": str(parts.data_dir),
+        "uptime_s": round((now - parts.begun_ns) / 1e9, 1),
+        "boot_id": parts.clock.boot_id,
+        "clock": {"synchronised": parts.clock.synchronised()},
+        "memory_bytes": memory_bytes(),
+        "streams": streams,
+        "recordings": recordings,
+        "targets": targets,
+        "disk": disk,
+        "developer": developer,
+        "problems": [*stuck, *_problems(streams, recordings, targets, disk, developer)],
+    }
+
+
+def _problems(
+    streams: Mapping[str, Any],
+    recordings: Mapping[str, Any],
+    targets: Mapping[str, Any],
+    disk: Mapping[str, Any],
+    developer: Mapping[str, Any],
+) -> list[str]:
+    """What a person should look at, one line each."""
+    found = [f"stream {n} is lost: {s['error']}" for n, s in streams.items() if s["state"] == "lost"]
+    found += [f"recording {n} is refused: {r['error']}" for n, r in recordings.items() if r["error"]]
+    found += [f"recording {n} dropped {r['dropped']} samples" for n, r in recordings.items() if r["dropped"]]
+    found += [f"target {n} is unreachable: {t['error']}" for n, t in targets.items() if t["state"] == "unreachable"]
+    found += [f"target {n} refused {t['refused']} captures" for n, t in targets.items() if t["refused"]]
+    if disk["sync_error"]:
+        found.append(f"disk: {disk['sync_error']}")
+    if developer["failed"]:
+        found.append(f"{developer['failed']} recordings could not be developed and lie in quarantine")
+    elif developer["error"]:
+        found.append(developer["error"])
+    return found

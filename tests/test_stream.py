@@ -1,0 +1,151 @@
+"""A stream reopens its driver for ever, and its indexes count on over what was missed meanwhile."""
+
+import random
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from agent.clock import Clock
+from agent.ring import Ring
+from agent.stream import Stream
+from agent.worker import Worker
+from drivers import Block, Channel, DriverError, Identity, boottime_ns
+
+IDENTITY = Identity("Counter", 1000.0, (Channel("X"),))
+OTHER = Identity("Counter II", 1000.0, (Channel("X"),))
+
+
+class Script:
+    """A driver whose starts and reads follow a script: blocks, errors, and in the end silence."""
+
+    def __init__(self, runs: list[list[Block | DriverError | Identity]]) -> None:
+        self._runs = runs
+        self.counters = {"resyncs": 1}
+        self.closed = 0
+
+    def open(self) -> "Script":
+        self._steps = self._runs.pop(0) if self._runs else [IDENTITY]
+        return self
+
+    def start(self) -> Identity:
+        step = self._steps.pop(0)
+        if isinstance(step, DriverError):
+            raise step
+        assert isinstance(step, Identity)
+        return step
+
+    def read(self, timeout: float) -> Block | None:
+        if not self._steps:
+            threading.Event().wait(0.01)
+            return None
+        step = self._steps.pop(0)
+        if isinstance(step, DriverError):
+            raise step
+        assert isinstance(step, Block)
+        return step
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def block(first: int, count: int, at_ms: float, **more: int) -> Block:
+    samples = np.zeros(count, IDENTITY.dtype)
+    return Block(first, samples, int(at_ms * 1e6), first + count - 1, **more)
+
+
+@pytest.fixture
+def run() -> "Callable[[Script, Callable[[Stream], bool]], Stream]":
+    """Runs a script in a stream until a condition holds."""
+
+    def until(script: Script, done: Callable[[Stream], bool]) -> Stream:
+        stream = Stream(
+            "s", "script", script, ring=Ring(60, 1 << 20), clock=Clock(), jitter=random.Random(1), backoff_s=(0.01, 0.02)
+        )
+        errors: list[BaseException] = []
+        worker: Worker = stream.start(lambda name, error: errors.append(error))
+        deadline = boottime_ns() + 5_000_000_000
+        while not done(stream) and not errors and boottime_ns() < deadline:
+            threading.Event().wait(0.005)
+        assert worker.stop(5.0)
+        assert not errors
+        assert done(stream)
+        return stream
+
+    return until
+
+
+Run = Callable[[Script, Callable[[Stream], bool]], Stream]
+
+
+def test_blocks_reach_the_ring_as_the_driver_gave_them(run: Run) -> None:
+    blocks = [block(0, 10, 10), block(15, 5, 20, lost=5)]
+    stream = run(Script([[IDENTITY, *blocks]]), lambda s: s.samples == 15)
+    assert stream.ring.cursor(99).take() == blocks
+    assert (stream.lost, stream.lost_exact) == (5, True)
+    assert stream.state == "stopped"
+
+
+def test_after_a_reopened_driver_indexes_count_on_and_the_gap_is_estimated_from_time(run: Run) -> None:
+    # ten samples by 10 ms; unplugged; the next driver's first five are seen at 115 ms: 100 were missed in between
+    script = Script([[IDENTITY, block(0, 10, 10), DriverError("unplugged")], [IDENTITY, block(0, 5, 115)]])
+    stream = run(script, lambda s: s.samples == 15)
+    first, second = stream.ring.cursor(99).take()
+    assert (second.first, second.lost, second.exact) == (110, 100, False)
+    assert second.newest == 114
+    assert second.segment == first.segment + 1
+    assert (stream.lost, stream.lost_exact, stream.reopened) == (100, False, 1)
+
+
+def test_later_blocks_of_a_reopened_driver_keep_their_own_losses(run: Run) -> None:
+    script = Script(
+        [
+            [IDENTITY, block(0, 10, 10), DriverError("unplugged")],
+            [IDENTITY, block(0, 5, 15), block(7, 3, 18, lost=2)],
+        ]
+    )
+    stream = run(script, lambda s: s.samples == 18)
+    third = stream.ring.cursor(99).take()[2]
+    assert (third.first, third.lost, third.exact) == (17, 2, True)
+
+
+def test_a_failed_start_is_tried_again_and_says_why_meanwhile(run: Run) -> None:
+    script = Script([[DriverError("no answer; check the wiring")], [DriverError("no answer")], [IDENTITY, block(0, 1, 1)]])
+    stream = run(script, lambda s: s.samples == 1)
+    assert script.closed >= 3
+    assert stream.error == ""
+
+
+def test_hardware_that_comes_back_different_is_another_identity_from_that_segment_on(run: Run) -> None:
+    script = Script([[IDENTITY, block(0, 10, 10), DriverError("gone")], [OTHER, block(0, 5, 15)]])
+    stream = run(script, lambda s: s.samples == 15)
+    assert stream.identity_at(0) is IDENTITY
+    assert stream.identity_at(1) is OTHER
+
+
+def test_an_exception_that_is_no_driver_error_fails_the_thread_loudly() -> None:
+    class Broken(Script):
+        def read(self, timeout: float) -> Block | None:
+            raise ZeroDivisionError("a mistake in the driver")
+
+    stream = Stream(
+        "s", "broken", Broken([[IDENTITY]]), ring=Ring(10, 1000), clock=Clock(), jitter=random.Random(1)
+    )
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def note(name: str, error: BaseException) -> None:
+        failed.append(error)
+        done.set()
+
+    worker = stream.start(note)
+    assert done.wait(5)
+    worker.stop(5)
+    assert isinstance(failed[0], ZeroDivisionError)
+
+
+def test_counters_of_all_openings_add_up(run: Run) -> None:
+    script = Script([[IDENTITY, block(0, 1, 1), DriverError("gone")], [IDENTITY, block(0, 1, 2)]])
+    stream = run(script, lambda s: s.samples == 2)
+    assert stream.health()["counters"] == {"resyncs": 2}
