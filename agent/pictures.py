@@ -1,0 +1,261 @@
+"""Pictures: turns a picture block into a capture that lies whole in the recording folder, within milliseconds.
+
+Nothing here waits for the disk: the files are handed to the kernel, and finished in groups elsewhere. The order is
+
+    reserve <name>.jpg.part  ->  EXIF, hashes, bytes  ->  <name>.json  ->  rename to <name>.jpg
+
+so that a kill leaves either a part that nobody has heard of, or a sidecar whose hash proves the part: see `settle`.
+"""
+
+import dataclasses
+import math
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent import __version__, exif
+from agent.capture import SCHEMA, Capture, CaptureConfiguration, Hashes, Payload, safe_name, short_id
+from agent.clock import iso, stamp, utc
+from drivers import Block, Identity
+
+FORMAT, MEDIA_TYPE, SUFFIX = "jpeg", "image/jpeg", ".jpg"
+
+_SECONDS_AHEAD = 5
+"""How far from its own second a picture's name may be, where that second and the next are taken."""
+_NS = 1_000_000_000
+
+Scalar = str | int | float | bool
+
+
+class WallClock(Protocol):
+    """What is asked of `agent.clock.Clock`."""
+
+    boot_id: str
+
+    def wall_ns(self, boot_ns: int) -> int: ...
+
+    def synchronised(self) -> bool: ...
+
+
+class PictureWriter:
+    """Writes the pictures of one recording. Several may write into one folder, from several threads.
+
+    `counters`: `shifted` names that are not of their picture's own second, `crowded` pictures that got a full name
+    because the seconds around theirs were taken.
+    """
+
+    def __init__(
+        self,
+        recording_dir: Path,
+        captures_dir: Path,
+        *,
+        recording: str,
+        device: Mapping[str, str],
+        clock: WallClock,
+        naming: str = "second",
+        new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        """`device` is name, id and model as the sidecar has them; `naming` is `second` or `full`."""
+        self.counters = {"shifted": 0, "crowded": 0}
+        self._folder = recording_dir
+        self._captures = captures_dir
+        self._recording = recording
+        self._device = dict(device)
+        self._clock = clock
+        self._naming = naming
+        self._new_uuid = new_uuid
+
+    def write(
+        self,
+        block: Block,
+        *,
+        stream: str,
+        driver: str,
+        identity: Identity,
+        configuration: CaptureConfiguration,
+        labels: Mapping[str, Scalar] | None = None,
+        metadata: Mapping[str, Scalar] | None = None,
+        surroundings: Mapping[str, Scalar] | None = None,
+    ) -> Capture:
+        """The capture of one picture, in the recording folder, unsynced.
+
+        `surroundings` are of `exif.SURROUNDINGS`: what other sensors know of this moment. Raises ValueError where the
+        block holds no whole JPEG, OSError where the disk does not take it; then nothing is left behind.
+        """
+        if wrong := exif.whole(block.jpeg):
+            raise ValueError(f"picture {block.first} of {stream} {wrong}")
+        known = {name: value for name, value in (surroundings or {}).items() if name in exif.SURROUNDINGS}
+        said = {name: value for name, value in ({**block.metadata, **known}).items() if _sayable(value)}
+        document = {
+            "schema": SCHEMA,
+            "uuid": str(self._new_uuid()),
+            "revision": 1,
+            "name": "",
+            "recording": self._recording,
+            "configuration": configuration.as_json(),
+            "device": self._device,
+            "software": {"name": "capture-agent", "version": __version__},
+            "start": {"boot_time_ns": block.observed_ns, "boot_id": self._clock.boot_id},
+            "duration_s": 0,
+            "streams": [
+                {
+                    "name": stream,
+                    "driver": driver,
+                    "model": identity.model,
+                    "serial": identity.serial,
+                    "first": block.first,
+                    "samples": 1,
+                    "rate_hz": {"nominal": identity.rate_hz, "measured": None, "ppm": None, "residual_s": None},
+                    "lost": {"samples": block.lost, "exact": block.exact},
+                    "gaps": [],
+                    "channels": [],
+                    "picture": said,
+                }
+            ],
+            "labels": dict(labels or {}),
+            "metadata": dict(metadata or {}),
+            "payloads": [],
+        }
+        return self._place(document, block.jpeg)
+
+    def redate(self, capture: Capture) -> Capture:
+        """The same picture with its date as the clock has it now, in name, EXIF and sidecar; one revision on.
+
+        For pictures that are not finished yet. Of another boot nothing better is known: the capture as it is.
+        """
+        if capture.document["start"]["boot_id"] != self._clock.boot_id:
+            return capture
+        (payload,) = capture.payloads
+        old = capture.path(payload)
+        document = {**capture.document, "revision": capture.revision + 1}
+        dated = self._place(document, old.read_bytes(), replaces=capture.name)
+        if dated.name != capture.name:
+            capture.sidecar.unlink()
+            old.unlink()
+        return dated
+
+    def _place(self, document: dict[str, Any], jpeg: bytes, replaces: str = "") -> Capture:
+        wall_ns = self._clock.wall_ns(document["start"]["boot_time_ns"])
+        state = "synchronised" if self._clock.synchronised() else "unsynchronised"
+        document["start"] = {**document["start"], "wall_time": iso(wall_ns), "clock": state}
+        tagged = exif.tag(jpeg, _tags(document, wall_ns))
+        hashes = Hashes()
+        hashes.update(tagged)
+        name, descriptor = self._reserve(document["uuid"], wall_ns, replaces)
+        picture = self._folder / (name + SUFFIX)
+        part = _part(picture)
+        payload = hashes.payload(picture.name, format=FORMAT, media_type=MEDIA_TYPE)
+        capture = Capture(self._folder, {**document, "name": name, "payloads": [dataclasses.asdict(payload)]})
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(tagged)
+            capture.write_sidecar()
+            part.rename(picture)
+        except OSError:
+            capture.sidecar.with_suffix(".json.part").unlink(missing_ok=True)
+            if name != replaces:
+                capture.sidecar.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
+            raise
+        return capture
+
+    def _reserve(self, capture_uuid: str, wall_ns: int, replaces: str) -> tuple[str, int]:
+        """A name that no picture of this device has, and the open part that holds it against everybody else."""
+        for ahead, name in enumerate(self._names(capture_uuid, wall_ns)):
+            part = _part(self._folder / (name + SUFFIX))
+            try:
+                descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+            except FileExistsError:
+                continue  # another writer is at it
+            # Whoever had this name held the part until the picture had it: looking now misses nobody.
+            if name == replaces or not self._taken(name, wall_ns):
+                if self._naming == "second":
+                    self.counters["shifted"] += 0 < ahead <= _SECONDS_AHEAD
+                    self.counters["crowded"] += ahead > _SECONDS_AHEAD
+                return name, descriptor
+            os.close(descriptor)
+            part.unlink()
+        raise FileExistsError(f"{self._folder}: every name for a picture of {iso(wall_ns)} is taken")
+
+    def _names(self, capture_uuid: str, wall_ns: int) -> Iterator[str]:
+        """Names to try. Those of a second have no place for a zone or a fraction: EXIF keeps the true time."""
+        if self._naming == "second":
+            for ahead in range(_SECONDS_AHEAD + 1):
+                yield f"{self._device['id']}.{utc(wall_ns + ahead * _NS):%Y-%m-%d_%H-%M-%S}"
+        device, recording = safe_name(self._device["name"]), safe_name(self._recording)
+        yield f"{device}.{recording}.{stamp(wall_ns)}.{short_id(capture_uuid)}"
+
+    def _taken(self, name: str, wall_ns: int) -> bool:
+        """Whether a picture has this name: here first, since finishing links it there before it goes from here.
+
+        A capture lies under the day on which it was taken, and its name may be some seconds ahead of that.
+        """
+        days = {
+            f"{utc(ns):%Y-%m-%d}" for ns in (wall_ns - _SECONDS_AHEAD * _NS, wall_ns, wall_ns + _SECONDS_AHEAD * _NS)
+        }
+        folders = (self._folder, *(self._captures / day for day in sorted(days)))
+        return any((folder / (name + suffix)).exists() for folder in folders for suffix in (SUFFIX, ".json"))
+
+
+def settle(folder: Path) -> list[Path]:
+    """Ends what a kill interrupted in a recording folder where nobody writes; returns the files it cannot make whole.
+
+    A part that its sidecar proves gets its name. Of two dates of one picture (`redate`) the later revision stays.
+    """
+    orphans = []
+    for part in sorted(folder.glob("*" + SUFFIX + ".part")):
+        picture = part.with_suffix("")
+        capture = _sidecar(picture)
+        if capture is not None and _listed(capture, picture.name) == Payload.of(part, format="", media_type="").sha256:
+            part.rename(picture)
+        else:
+            orphans.append(part)
+    latest: dict[str, Capture] = {}
+    for picture in sorted(folder.glob("*" + SUFFIX)):
+        capture = _sidecar(picture)
+        if capture is None:
+            orphans.append(picture)
+            continue
+        other = latest.setdefault(capture.uuid, capture)
+        if other is not capture:
+            earlier, latest[capture.uuid] = sorted((capture, other), key=lambda one: one.revision)
+            for path in reversed(earlier.files):
+                path.unlink()
+    return orphans
+
+
+def _sidecar(picture: Path) -> Capture | None:
+    """What stands beside a picture; None where nothing readable does."""
+    try:
+        return Capture.load(picture.with_suffix(".json"))
+    except (OSError, ValueError):
+        return None
+
+
+def _listed(capture: Capture, file: str) -> str:
+    return next((payload.sha256 for payload in capture.payloads if payload.file == file), "")
+
+
+def _part(picture: Path) -> Path:
+    return picture.with_name(picture.name + ".part")
+
+
+def _sayable(value: Scalar) -> bool:
+    """JSON has no word for what is not a number."""
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _tags(document: Mapping[str, Any], wall_ns: int) -> exif.Tags:
+    """What a sidecar says, as EXIF has it."""
+    stream = document["streams"][0]
+    picture = stream["picture"]
+    return exif.Tags(
+        wall_ns,
+        document["software"]["version"],
+        model=stream["model"],
+        configuration=document["configuration"]["uuid"],
+        capture=document["uuid"],
+        **{name: picture[name] for name in ("exposure_s", "gain", *exif.SURROUNDINGS) if name in picture},
+    )
