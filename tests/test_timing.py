@@ -80,8 +80,10 @@ def test_no_sample_is_dated_after_it_was_seen(seed: int, seconds: float, rows: i
     fit = seen.fit()
     late = times - fit.times(indexes)
     # beside the joint of two lines, an observation may lie a little under both
-    assert late.min() >= (-1 if not fit.knots else -delays.max() / 20)
-    assert np.sqrt(np.mean(late.astype(float) ** 2)) / 1e9 == pytest.approx(fit.residual_s, rel=0.02, abs=1e-6)
+    assert late.min() >= (-1 if not fit.knots else -delays.max() / 10)
+    assert np.sqrt(np.mean(late.astype(float) ** 2)) / 1e9 == pytest.approx(
+        fit.residual_s, rel=0.1 if fit.knots else 1e-3, abs=1e-6
+    )
     assert (np.diff(fit.times(np.arange(-1000, indexes[-1] + 1000))) > 0).all()
 
 
