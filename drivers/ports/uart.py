@@ -1,0 +1,170 @@
+"""The UART port: a serial line that pyserial sets up and that is then read in bulk, never byte by byte."""
+
+import contextlib
+import errno
+import os
+import select
+import termios
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from drivers.ports import DriverError, boottime_ns
+
+if TYPE_CHECKING:
+    import serial
+
+LARGEST_READ = 1 << 16
+"""About the most bytes that one `read` returns (the last piece may go beyond it)."""
+_TTY_FULL = 4095
+"""What the kernel's tty buffer holds: a piece of this size or more means that the line runs flat out."""
+_REST_S = 0.01
+"""Bytes at a low rate are left to collect for so long: 100 wake-ups a second instead of one for each byte."""
+_WRITE_S = 1.0
+_BY_ID = Path("/dev/serial/by-id")
+
+
+class Closing(Protocol):
+    """What a line may bring along that ends with it: the process of a virtual device."""
+
+    def close(self) -> None: ...
+
+
+class Uart:
+    """One open serial line, 8N1 and raw. Every method raises DriverError, which names the port and what to try."""
+
+    def __init__(self, opened: "serial.Serial", path: str, far_end: Closing | None = None) -> None:
+        self.path = path
+        self._serial = opened
+        self._far_end = far_end
+        self._fd: int = opened.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._fd, select.POLLIN)
+        self._rested_s = 0.0
+        self._flat_out = True
+
+    def read(self, timeout: float) -> tuple[bytes, int]:
+        """All that has come, at most about 64 KiB, and the time (CLOCK_BOOTTIME, ns) when it was got.
+
+        Waits at most `timeout` seconds for it; empty where nothing came.
+        """
+        timeout = max(0.0, timeout)
+        if not self._flat_out:
+            rest_s = min(timeout, self._rested_s + _REST_S - time.monotonic())
+            if rest_s > 0:
+                time.sleep(rest_s)
+                timeout -= rest_s
+        with self._explained():
+            self._poll.poll(timeout * 1000)
+            data, self._flat_out = self._drain()
+        observed_ns = boottime_ns()
+        self._rested_s = time.monotonic()
+        return data, observed_ns
+
+    def write(self, data: bytes) -> None:
+        """Sends all of `data`, within a second."""
+        with self._explained():
+            self._serial.write(data)
+
+    def close(self) -> None:
+        """Lets the line go; may be called twice."""
+        self._fd = -1
+        with contextlib.suppress(OSError):  # the device may be gone; then there is nothing left to let go
+            self._serial.close()
+        if self._far_end is not None:
+            self._far_end.close()
+
+    def _drain(self) -> tuple[bytes, bool]:
+        """What there is, and whether the line was found full."""
+        pieces: list[bytes] = []
+        size, full = 0, False
+        while size < LARGEST_READ:
+            try:
+                piece = os.read(self._fd, LARGEST_READ)
+            except BlockingIOError:
+                break
+            if not piece:  # a tty without a far end is always "ready" and always empty
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            pieces.append(piece)
+            size += len(piece)
+            full = full or len(piece) >= _TTY_FULL
+            if len(piece) < _TTY_FULL and not full:
+                break  # at a low rate that was all: spare the call that would only say so
+        return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), full
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        if self._fd < 0:
+            raise DriverError(f"{self.path} is closed")
+        try:
+            yield
+        except OSError as error:
+            raise explained(error, self.path) from error
+
+
+def open_uart(port: str, baud: int, far_end: Callable[[], tuple[str, Closing]] | None = None) -> Uart:
+    """Opens the tty at the path `port`, for us alone. (That toggles DTR: many boards start anew.)
+
+    For `port = "virtual"`, `far_end` starts a virtual device and says the path of its tty. Raises DriverError.
+    """
+    if port != "virtual":
+        return Uart(_opened(port, baud), port)
+    if far_end is None:
+        raise DriverError('port = "virtual", but this driver has no virtual device')
+    path, device = far_end()
+    try:
+        return Uart(_opened(path, baud), path, device)
+    except DriverError:
+        device.close()
+        raise
+
+
+def _opened(path: str, baud: int) -> "serial.Serial":
+    import serial  # noqa: PLC0415  only where a line is configured
+
+    try:
+        return serial.Serial(path, baud, timeout=0, write_timeout=_WRITE_S, exclusive=True)
+    except (OSError, termios.error) as error:
+        raise explained(error, path) from error
+    except ValueError as error:
+        raise DriverError(f"{path}: {error}; try a usual baud such as 115200, 460800 or 921600") from error
+
+
+def explained(error: Exception, path: str) -> DriverError:
+    """The DriverError for what a tty answered: where, what it means, what to try."""
+    code = next((n for n in (getattr(error, "errno", None), *error.args) if isinstance(n, int)), 0)
+    if code == errno.ENOENT:
+        meaning = f"there is no such port; {_there()}"
+    else:
+        meaning = _MEANINGS.get(code, f"{error}; see `dmesg`")
+    return DriverError(f"{path}: {meaning} [errno {code} {errno.errorcode.get(code, '')}]")
+
+
+def _there() -> str:
+    """The ports that a person may have meant, by the names that stay when a port is renamed."""
+    if names := sorted(str(path) for path in _BY_ID.glob("*")):
+        return "plugged in now: " + ", ".join(names)
+    kinds = ("ttyACM*", "ttyUSB*", "ttyAMA*", "ttyS0", "serial?")
+    names = sorted(str(path) for kind in kinds for path in Path("/dev").glob(kind))
+    return f"nothing is in {_BY_ID} (is it plugged in, with a data cable?)" + "".join(f"; {n}" for n in names)
+
+
+_GONE = "the device is gone: unplugged, switched off or restarting; check cable and power"
+_TAKEN = (
+    "another program has it: a second agent, a serial monitor, ModemManager, or the console of the system"
+    " (`sudo fuser -v PORT` shows which; `sudo raspi-config nonint do_serial_cons 1` frees the Pi's own)"
+)
+_MEANINGS = {
+    errno.EACCES: "not allowed to open it; add the service's user to the group dialout"
+    " (`sudo usermod -aG dialout USER`, then start the service anew)",
+    errno.EPERM: "not allowed to open it; the service may be kept from devices (DeviceAllow= in its unit)",
+    errno.EBUSY: _TAKEN,
+    errno.EAGAIN: _TAKEN,
+    errno.EIO: _GONE,
+    errno.ENXIO: _GONE,
+    errno.ENODEV: _GONE,
+    errno.EBADF: _GONE,
+    errno.ENOTTY: "this is no serial port; `port` is a path such as /dev/serial/by-id/usb-...",
+    errno.EISDIR: "this is a folder; `port` is a path such as /dev/serial/by-id/usb-...",
+}
