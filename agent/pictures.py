@@ -39,6 +39,13 @@ class WallClock(Protocol):
     def synchronised(self) -> bool: ...
 
 
+class Device(Protocol):
+    """What is asked of `agent.take.Device`."""
+
+    def as_json(self) -> dict[str, str]:
+        """name, id and model, as the sidecar has them."""
+
+
 class PictureWriter:
     """Writes the pictures of one recording. Several may write into one folder, from several threads.
 
@@ -52,19 +59,19 @@ class PictureWriter:
         captures_dir: Path,
         *,
         recording: str,
-        device: Mapping[str, str],
+        device: Device,
         clock: WallClock,
-        naming: str = "second",
+        full_names: bool = False,
         new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
-        """`device` is name, id and model as the sidecar has them; `naming` is `second` or `full`."""
+        """Names are `<8 hex device>.<YYYY-MM-DD_HH-MM-SS>`, or full ones with recording, milliseconds and capture."""
         self.counters = {"shifted": 0, "crowded": 0}
         self._folder = recording_dir
         self._captures = captures_dir
         self._recording = recording
-        self._device = dict(device)
+        self._device = device.as_json()
         self._clock = clock
-        self._naming = naming
+        self._full_names = full_names
         self._new_uuid = new_uuid
 
     def write(
@@ -171,7 +178,7 @@ class PictureWriter:
                 continue  # another writer is at it
             # Whoever had this name held the part until the picture had it: looking now misses nobody.
             if name == replaces or not self._taken(name, wall_ns):
-                if self._naming == "second":
+                if not self._full_names:
                     self.counters["shifted"] += 0 < ahead <= _SECONDS_AHEAD
                     self.counters["crowded"] += ahead > _SECONDS_AHEAD
                 return name, descriptor
@@ -181,7 +188,7 @@ class PictureWriter:
 
     def _names(self, capture_uuid: str, wall_ns: int) -> Iterator[str]:
         """Names to try. Those of a second have no place for a zone or a fraction: EXIF keeps the true time."""
-        if self._naming == "second":
+        if not self._full_names:
             for ahead in range(_SECONDS_AHEAD + 1):
                 yield f"{self._device['id']}.{utc(wall_ns + ahead * _NS):%Y-%m-%d_%H-%M-%S}"
         device, recording = safe_name(self._device["name"]), safe_name(self._recording)

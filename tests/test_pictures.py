@@ -19,6 +19,7 @@ import pytest
 from agent import exif
 from agent.capture import Capture, CaptureConfiguration
 from agent.pictures import PictureWriter, settle
+from agent.take import Device
 from drivers import Block, Identity, samples_dtype
 from drivers.ports.virtual.picamera import render
 
@@ -26,7 +27,7 @@ SCHEMA = json.loads((Path(exif.__file__).parent / "capture.schema.json").read_te
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 IDENTITY = Identity("imx477", 1.0, setup={"width": 320, "height": 240, "quality": 80})
 CONFIGURATION = CaptureConfiguration.of("photos", [(IDENTITY, [])])
-DEVICE = {"name": "bay3", "id": "512858f4", "model": "Raspberry Pi 4 Model B Rev 1.4"}
+DEVICE = Device("bay3", "512858f4", "Raspberry Pi 4 Model B Rev 1.4")
 PICTURE = render(seed=1, number=0, size=(320, 240), quality=80)
 BOOT_NS = 5_000_000_000
 START_NS = 1709618828_000000000 - BOOT_NS
@@ -209,8 +210,8 @@ def test_many_writers_at_once_have_many_names(house: House) -> None:
 
 def test_full_names_say_device_recording_time_and_capture(house: House) -> None:
     identifier = uuid.UUID("0a1b2c3d-0000-4000-8000-000000000000")
-    device = DEVICE | {"name": "bay.3/é"}
-    writer = house.writer(naming="full", recording="photo walk", device=device, new_uuid=lambda: identifier)
+    device = dataclasses.replace(DEVICE, name="bay.3/é")
+    writer = house.writer(full_names=True, recording="photo walk", device=device, new_uuid=lambda: identifier)
     capture = write(writer, block(0, 5.1239))
     assert capture.name == "bay-3.photo-walk.20240305T060708.123Z.0a1b2c3d"
     assert Capture.load(capture.sidecar).damage() == ""
