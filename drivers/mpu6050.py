@@ -8,73 +8,33 @@ from typing import NamedTuple
 import numpy as np
 
 from drivers import Block, Channel, DriverError, Identity, Samples, boottime_ns, check, option
+from drivers._mpu6050 import (
+    A_DLPF_CFG,
+    ACCEL_RANGE,
+    ACCEL_RANGES_G,
+    CLOCK,
+    DEVICE_RESET,
+    DLPF_CFG,
+    FIFO_ACCEL,
+    FIFO_COUNT,
+    FIFO_DATA,
+    FIFO_ENABLE,
+    FIFO_RESET,
+    FIFO_ROTATION,
+    FIFO_TEMPERATURE,
+    FILTERS_6050,
+    GYRO_RANGE,
+    GYRO_RANGES_DPS,
+    OVERFLOW_INT,
+    OVERFLOW_INT_EN,
+    PARTS,
+    SMPLRT_DIV,
+    WHO_AM_I,
+    Field,
+    Part,
+)
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
-
-
-class Part(NamedTuple):
-    """What differs between the members of the family."""
-
-    model: str
-    fifo_bytes: int
-    celsius_lsb: float
-    celsius_at_0: float
-    gyro_filters_hz: tuple[int, ...]
-    """Bandwidth for DLPF_CFG 1 ... 6."""
-    accel_filters_hz: tuple[float, ...]
-    own_accel_filter: bool
-    """Whether the accelerometer's filter is set in a register of its own."""
-
-
-_FILTERS_6050 = (188, 98, 42, 20, 10, 5), (184.0, 94.0, 44.0, 21.0, 10.0, 5.0)
-_FILTERS_6500 = (184, 92, 41, 20, 10, 5), (218.1, 99.0, 44.8, 21.2, 10.2, 5.1)
-
-PARTS = {
-    0x68: Part("MPU-6050", 1024, 340.0, 36.53, *_FILTERS_6050, False),  # MPU-6000 and 9150 say the same
-    0x70: Part("MPU-6500", 512, 333.87, 21.0, *_FILTERS_6500, True),
-    0x71: Part("MPU-9250", 512, 333.87, 21.0, *_FILTERS_6500, True),
-    0x73: Part("MPU-9255", 512, 333.87, 21.0, *_FILTERS_6500, True),
-    0x74: Part("MPU-6515", 512, 333.87, 21.0, *_FILTERS_6500, True),
-}
-"""By WHO_AM_I. Product specifications: temperature in "Electrical Specifications", FIFO in 7.17 (6050), 4.17 (6500)."""
-
-
-class Field(NamedTuple):
-    """Some bits of a register."""
-
-    name: str
-    width: int
-    address: int
-    shift: int
-    section: str
-    """In RM-MPU-6000A-00 rev. 4.2; RM-MPU-6500A-00 rev. 2.1 where it says 6500."""
-
-
-# fmt: off
-#                          name            width addr  shift section
-SMPLRT_DIV       = Field("SMPLRT_DIV",       8, 0x19, 0, "4.2")
-DLPF_CFG         = Field("DLPF_CFG",         3, 0x1A, 0, "4.3")
-GYRO_RANGE       = Field("FS_SEL",           2, 0x1B, 3, "4.4")
-ACCEL_RANGE      = Field("AFS_SEL",          2, 0x1C, 3, "4.5")
-A_DLPF_CFG       = Field("A_DLPF_CFG",       3, 0x1D, 0, "6500: 4.8")
-FIFO_TEMPERATURE = Field("TEMP_FIFO_EN",     1, 0x23, 7, "4.6")
-FIFO_ROTATION    = Field("XG, YG, ZG_FIFO_EN", 3, 0x23, 4, "4.6")
-FIFO_ACCEL       = Field("ACCEL_FIFO_EN",    1, 0x23, 3, "4.6")
-OVERFLOW_INT_EN  = Field("FIFO_OFLOW_EN",    1, 0x38, 4, "4.15")
-OVERFLOW_INT     = Field("FIFO_OFLOW_INT",   1, 0x3A, 4, "4.16")
-FIFO_ENABLE      = Field("FIFO_EN",          1, 0x6A, 6, "4.27")
-FIFO_RESET       = Field("FIFO_RESET",       1, 0x6A, 2, "4.27")
-DEVICE_RESET     = Field("DEVICE_RESET",     1, 0x6B, 7, "4.28")
-CLOCK            = Field("CLKSEL",           3, 0x6B, 0, "4.28")
-FIFO_COUNT       = Field("FIFO_COUNT",      16, 0x72, 0, "4.30")
-FIFO_DATA        = Field("FIFO_R_W",         8, 0x74, 0, "4.31")
-WHO_AM_I         = Field("WHO_AM_I",         8, 0x75, 0, "4.32")
-# fmt: on
-
-ACCEL_RANGES_G = {2: 16384.0, 4: 8192.0, 8: 4096.0, 16: 2048.0}
-"""LSB per g of each range [4.17]."""
-GYRO_RANGES_DPS = {250: 131.0, 500: 65.5, 1000: 32.8, 2000: 16.4}
-"""LSB per degree/s of each range [4.19]."""
 
 _INTERNAL_HZ = 1000.0
 _RESET_S = 0.1  # [4.28] names 100 ms
@@ -115,7 +75,7 @@ class Settings:
     filter_hz: int = option(
         "bandwidth of the digital low-pass filter, Hz; at most half the rate keeps aliases out",
         42,
-        choices=_FILTERS_6050[0],
+        choices=FILTERS_6050[0],
     )
     temperature: bool = option("record the chip's temperature too", False)
     virtual: VirtualMpu = option("options of the virtual chip", factory=VirtualMpu)
@@ -131,6 +91,10 @@ class Settings:
             nearest = f"{_INTERNAL_HZ / (n + 1):.6g} or {_INTERNAL_HZ / n:.6g}"
             mistakes.append(("rate_hz", self.rate_hz, f"1000 / n with a whole n; the nearest are {nearest}"))
         check(self, *mistakes)
+
+    def expects(self) -> tuple[float, int]:
+        """Samples a second, and bytes of each, for estimates."""
+        return self.actual_rate_hz, 14 if self.temperature else 12
 
     @property
     def divider(self) -> int:
@@ -174,7 +138,7 @@ class Mpu6050:
         time.sleep(_RESET_S)
         self._write({CLOCK: 1})  # awake; the gyroscope's PLL is steadier than the internal oscillator
         time.sleep(_WAKE_S)
-        code = 1 + _FILTERS_6050[0].index(settings.filter_hz)
+        code = 1 + FILTERS_6050[0].index(settings.filter_hz)
         wanted = {
             SMPLRT_DIV: settings.divider - 1,
             DLPF_CFG: code,

