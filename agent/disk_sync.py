@@ -6,30 +6,46 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from agent.capture import Capture
+from agent.clock import Clock
 from agent.finishing import Finishing
 from agent.negative import NegativeWriter
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)
 
+Redate = Callable[[Capture], Capture]
+
 
 class DiskSync:
     """Every `every_s` syncs the open negatives and finishes the pictures that came, as one group."""
 
     def __init__(
-        self, *, every_s: float, negatives: Callable[[], Iterable[NegativeWriter]], finishing: Finishing
+        self,
+        *,
+        every_s: float,
+        negatives: Callable[[], Iterable[NegativeWriter]],
+        finishing: Finishing,
+        clock: Clock,
+        date_wait_s: float,
     ) -> None:
+        """`date_wait_s`: how long a picture waits for a clock that is set, since its name and EXIF are its date."""
         self._every_s = every_s
         self._negatives = negatives
         self._finishing = finishing
-        self._pictures: queue.SimpleQueue[Capture] = queue.SimpleQueue()
+        self._clock = clock
+        self._date_wait_ns = int(date_wait_s * 1e9)
+        self._pictures: queue.SimpleQueue[tuple[Capture, Redate]] = queue.SimpleQueue()
+        self._undated: list[tuple[Capture, Redate]] = []
         self._kept: list[Capture] = []
         self._syncs = 0
         self._error = ""
 
-    def add(self, picture: Capture) -> None:
-        """Queues a picture that lies whole in the recording folder; from any thread."""
-        self._pictures.put(picture)
+    def add(self, picture: Capture, redate: Redate) -> None:
+        """Queues a picture that lies whole in the recording folder; from any thread.
+
+        `redate` gives it the date that the clock has by then, should it not have been set yet.
+        """
+        self._pictures.put((picture, redate))
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
         """Starts the thread. It declares a long silence: a card may stall for a minute."""
@@ -45,8 +61,7 @@ class DiskSync:
         try:
             for negative in self._negatives():
                 self._syncs += negative.sync()
-            while not self._pictures.empty():
-                self._kept.append(self._pictures.get())
+            self._dated()
             if self._kept:
                 self._finishing.finish(self._kept)
                 self._syncs += 1
@@ -58,10 +73,27 @@ class DiskSync:
         else:
             self._error = ""
 
+    def _dated(self) -> None:
+        """Moves on the pictures whose date is known, and those that have waited long enough for one."""
+        while not self._pictures.empty():
+            picture, redate = self._pictures.get()
+            if picture.document["start"]["clock"] == "synchronised" or not self._date_wait_ns:
+                self._kept.append(picture)
+            else:
+                self._undated.append((picture, redate))
+        if self._undated and self._clock.synchronised():
+            while self._undated:
+                picture, redate = self._undated[0]
+                self._kept.append(redate(picture))
+                self._undated.pop(0)
+        oldest_ns = self._clock.boottime_ns() - self._date_wait_ns
+        while self._undated and self._undated[0][0].document["start"]["boot_time_ns"] < oldest_ns:
+            self._kept.append(self._undated.pop(0)[0])
+
     @property
     def queued(self) -> int:
         """Pictures not yet finished."""
-        return self._pictures.qsize() + len(self._kept)
+        return self._pictures.qsize() + len(self._undated) + len(self._kept)
 
     def health(self) -> dict[str, Any]:
-        return {"syncs": self._syncs, "queued": self.queued, "error": self._error}
+        return {"syncs": self._syncs, "queued": self.queued, "undated": len(self._undated), "error": self._error}

@@ -23,7 +23,10 @@ ROUND_S = 0.1
 
 
 class PictureRecorder:
-    """Writes one recording of pictures. `finished` gets each; `room` says why the disk takes no more."""
+    """Writes one recording of pictures; `room` says why the disk takes no more.
+
+    `finished` gets each picture, with what gives it another date should the clock not be set yet.
+    """
 
     def __init__(
         self,
@@ -32,7 +35,7 @@ class PictureRecorder:
         streams: Sequence[Stream],
         *,
         pictures: PictureWriter,
-        finished: Callable[[Capture], None],
+        finished: Callable[[Capture, Callable[[Capture], Capture]], None],
         room: Callable[[], str],
         required: Mapping[str, Any] | None = None,
     ) -> None:
@@ -102,7 +105,7 @@ class PictureRecorder:
                     labels=dict(self.orders.labels),
                     metadata=dict(self.orders.metadata),
                 )
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 why = f"the picture could not be written: {error}"
         if why:
             self.orders.refuse(why)
@@ -112,7 +115,7 @@ class PictureRecorder:
         self._captures += 1
         self._nbytes += capture.size
         self._last = capture.name
-        self._finished(capture)
+        self._finished(capture, self._pictures.redate)
 
     def health(self) -> dict[str, Any]:
         """Counters; `dropped` pictures the ring lost, `unrecorded` came while they could not be written."""

@@ -95,3 +95,34 @@ class _Mcu:
         for name, column in rows.items():
             if not np.array_equal(column, sent[name]):
                 yield f"{what}: {name} is not what was sent, from row {first} on"
+
+
+def _picture(capture: Capture, payload: Payload) -> Iterator[str]:
+    """The JPEG behind its tags must be, byte for byte, the one that the camera rendered."""
+    number = int(capture.document["streams"][0]["first"])
+    sent = render(13, number, (WIDTH, HEIGHT), _QUALITY)
+    kept = capture.path(payload).read_bytes()
+    if not kept.endswith(sent[sent.index(_JPEG_TABLES) :]):
+        yield f"{payload.file} is not picture {number} of the camera"
+
+
+def _delivered(capture: Capture, archive: Path, receiver: Receiver) -> Iterator[str]:
+    """Payloads and sidecar must be in the archive and at the receiver, as they are here."""
+    for path in capture.files:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        copies = [found for found in archive.rglob(path.name) if hashlib.sha256(found.read_bytes()).hexdigest() == digest]
+        if len(copies) != 1:
+            yield f"{path.name} is {len(copies)} times in the archive"
+        if receiver.received.get(path.name) != digest:
+            yield f"{path.name} is not at the receiver as it is here"
+
+
+def _contiguous(what: str, ranges: list[tuple[int, int]], samples: int) -> Iterator[str]:
+    """The captures of one stream must follow on one another, from its first sample."""
+    due = 0
+    for first, count in sorted(ranges):
+        if first != due:
+            yield f"{what}: samples {due} to {first - 1} are in no capture" if first > due else f"{what}: {first} twice"
+        due = first + count
+    if due > samples:
+        yield f"{what}: {due} samples recorded, only {samples} read"

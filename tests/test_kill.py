@@ -1,0 +1,238 @@
+"""The daemon killed at random moments: nothing read more than half a second before is missing, nothing is there twice.
+
+One data folder lives through all the kills. The virtual IMU numbers its samples from each start, so what a kill may
+have cost is seen in the files: each run's captures follow on one another without a gap and end near its kill.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from agent import control
+from agent.capture import Capture
+from agent.catalogue import Catalogue
+from agent.database import Database
+from agent.outbox import Outbox
+from drivers import boottime_ns
+
+CONFIG = """\
+[agent]
+device = "kill"
+device_id = "00000001"
+data_dir = "{folder}/data"
+free_floor_bytes = 0
+free_floor_percent = 0
+date_wait_s = 0
+
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = 1000
+
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = {{ rate_hz = 500, samples_per_packet = 5 }}
+
+[stream.cam]
+driver = "picamera"
+camera = "virtual"
+interval_s = 0.5
+width = 640
+height = 480
+
+[recording.imu]
+streams = ["imu"]
+length_s = 0.7
+targets = ["archive", "second"]
+
+[recording.both]
+streams = ["imu", "mcu"]
+length_s = 1.1
+targets = ["archive"]
+
+[recording.photos]
+streams = ["cam"]
+format = ["jpeg"]
+picture_name = "full"
+targets = ["archive", "second"]
+
+[target.archive]
+kind = "directory"
+path = "{folder}/archive"
+
+[target.second]
+kind = "directory"
+path = "{folder}/second"
+"""
+
+SLOW_DISK = """\
+import os, time
+_fsync, _fdatasync = os.fsync, os.fdatasync
+def slow(real):
+    def call(fd):
+        time.sleep(3)
+        real(fd)
+    return call
+os.fsync, os.fdatasync = slow(_fsync), slow(_fdatasync)
+"""
+
+
+class Pipeline:
+    """One data folder and the daemon that is killed on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("data", "archive", "second"):
+            (folder / name).mkdir()
+        self.config = folder / "config.toml"
+        self.config.write_text(CONFIG.format(folder=folder))
+        self.kills: list[tuple[int, int]] = []
+        """(when the first sample was there, when it was killed), boot time."""
+        self._daemon: subprocess.Popen[bytes] | None = None
+
+    def start(self, **environment: str) -> None:
+        command = [sys.executable, "-m", "agent.cli", "run", "--config", str(self.config)]
+        with (self.folder / "daemon.log").open("ab") as log:
+            self._daemon = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
+
+    def await_samples(self) -> None:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                status = control.ask(self.folder / "data", "status")
+            except (control.NoDaemon, control.CommandError, OSError):
+                status = None
+            if status and all(stream["samples"] for stream in status["streams"].values()):
+                return
+            assert self._daemon is not None and self._daemon.poll() is None, self.log()
+            time.sleep(0.02)
+        pytest.fail(f"no samples came\n{self.log()}")
+
+    def kill(self, after_s: float) -> None:
+        assert self._daemon is not None
+        begun = boottime_ns()
+        time.sleep(after_s)
+        killed = boottime_ns()
+        self._daemon.kill()
+        self._daemon.wait()
+        self.kills.append((begun, killed))
+
+    def finish(self) -> None:
+        """Runs until everything is developed and delivered, then stops it the usual way."""
+        self.start()
+        self.await_samples()
+        for name in ("imu", "both", "photos"):
+            control.ask(self.folder / "data", "stop", recording=name)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            status = control.ask(self.folder / "data", "status")
+            left = status["developer"]["queued"] + status["disk"]["sync_queued"]
+            left += sum(recording["state"] == "recording" for recording in status["recordings"].values())
+            if not left and not any(target["owed"] for target in status["targets"].values()):
+                break
+            time.sleep(0.1)
+        assert self._daemon is not None
+        self._daemon.send_signal(signal.SIGTERM)
+        assert self._daemon.wait(15) == 0, self.log()
+
+    def stop(self) -> None:
+        if self._daemon is not None and self._daemon.poll() is None:
+            self._daemon.kill()
+            self._daemon.wait()
+
+    def log(self) -> str:
+        return (self.folder / "daemon.log").read_text()[-4000:]
+
+    def captures(self) -> list[Capture]:
+        return [Capture.load(path) for path in sorted((self.folder / "data" / "captures").rglob("*.json"))]
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path) -> "Pipeline":
+    return Pipeline(tmp_path)
+
+
+def prove(pipeline: Pipeline) -> None:
+    """Everything is readable, catalogued once, delivered once to each target, and nothing old enough is missing."""
+    data = pipeline.folder / "data"
+    captures = pipeline.captures()
+    assert not [capture.damage() for capture in captures if capture.damage()]
+    assert list((data / "recording").iterdir()) == []
+    quarantined = [path.name for path in (data / "quarantine").rglob("*") if path.suffix != ".part"]
+    assert quarantined == []
+
+    database = Database.open(data / "agent.db")
+    try:
+        known = [entry.uuid for entry in Catalogue(database, data / "captures").find()]
+        assert sorted(known) == sorted(capture.uuid for capture in captures)
+        counts = Outbox(database, boot_id="x", now=boottime_ns).counts()
+    finally:
+        database.close()
+    two = [capture for capture in captures if capture.recording != "both"]
+    assert counts["archive"].delivered == len(captures)
+    assert counts["second"].delivered == len(two)
+    for name, expected in (("archive", captures), ("second", two)):
+        there = [json.loads(path.read_text())["uuid"] for path in (pipeline.folder / name).rglob("*.json")]
+        assert sorted(there) == sorted(capture.uuid for capture in expected)
+
+    by_run: dict[int, dict[str, list[Capture]]] = defaultdict(lambda: defaultdict(list))
+    for capture in captures:
+        at = int(capture.document["start"]["boot_time_ns"])
+        run = sum(at > killed for _, killed in pipeline.kills)
+        by_run[run][capture.recording].append(capture)
+    for run, (_, killed) in enumerate(pipeline.kills):
+        for recording in ("imu", "both"):
+            of_run = sorted(by_run[run][recording], key=lambda capture: capture.document["start"]["boot_time_ns"])
+            assert of_run, f"run {run} left nothing of {recording}\n{pipeline.log()}"
+            nearest_ns = 0
+            for capture in of_run:
+                stream = capture.document["streams"][0]
+                assert stream["lost"]["samples"] == 0
+                end_ns = capture.document["start"]["boot_time_ns"] + capture.document["duration_s"] * 1e9
+                nearest_ns = max(nearest_ns, int(end_ns))
+            assert killed - nearest_ns < 500_000_000, f"run {run}: {recording} ends {(killed - nearest_ns) / 1e6} ms early"
+            if recording == "imu":
+                ranges = [(c.document["streams"][0]["first"], c.document["streams"][0]["samples"]) for c in of_run]
+                assert ranges[0][0] == 0
+                assert all(a + n == b for (a, n), (b, _) in zip(ranges, ranges[1:], strict=False)), ranges
+
+
+def rounds(pipeline: Pipeline, kills: int, seed: int, **environment: str) -> None:
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    try:
+        for _ in range(kills):
+            pipeline.start(**environment)
+            pipeline.await_samples()
+            pipeline.kill(chance.uniform(0.05, 1.2))
+        pipeline.finish()
+    finally:
+        pipeline.stop()
+    prove(pipeline)
+
+
+@pytest.mark.timeout(300)
+def test_twenty_kills(pipeline: Pipeline) -> None:
+    rounds(pipeline, 20, seed=random.SystemRandom().randrange(1 << 30))
+
+
+@pytest.mark.timeout(120)
+def test_kills_while_the_disk_stalls_for_seconds(pipeline: Pipeline, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(SLOW_DISK)
+    rounds(pipeline, 3, seed=random.SystemRandom().randrange(1 << 30), PYTHONPATH=str(site))
+
+
+@pytest.mark.soak
+def test_two_hundred_kills(pipeline: Pipeline) -> None:
+    rounds(pipeline, 200, seed=random.SystemRandom().randrange(1 << 30))
