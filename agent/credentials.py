@@ -1,0 +1,60 @@
+"""A secret read from its file when it is used, made into the header that carries it, and kept out of every message."""
+
+import base64
+import threading
+
+from agent.targets import Home, Unreachable
+
+
+class Credentials:
+    """One header from one secret file: `Authorization` with a bearer token or a basic login, or a header of any name.
+
+    Safe for several threads. The file is read at first use, and again by `renewed`.
+    """
+
+    def __init__(self, home: Home, file: str, *, username: str = "", header: str = "") -> None:
+        """`file` empty: no credentials. With `username` a basic login, with `header` the bare value, else bearer."""
+        self._home = home
+        self._file = file
+        self._username = username
+        self._header = header or "Authorization"
+        self._bare = bool(header)
+        self._lock = threading.Lock()
+        self._secret = ""
+        self._value = ""
+
+    def headers(self) -> dict[str, str]:
+        """What to send along. Unreachable where the secret is missing, or cannot stand in a header."""
+        if not self._file:
+            return {}
+        with self._lock:
+            if not self._value:
+                self._read()
+            return {self._header: self._value}
+
+    def renewed(self) -> bool:
+        """Reads the file again, for a server that refuses what it got; whether it holds another secret now."""
+        if not self._file:
+            return False
+        with self._lock:
+            before = self._value
+            self._read()
+            return self._value != before
+
+    def hidden(self, text: str) -> str:
+        """`text` without the secret, should a server have repeated it."""
+        with self._lock:
+            parts = (self._value, self._value.partition(" ")[2], self._secret)
+        for part in filter(None, parts):
+            text = text.replace(part, "***")
+        return text
+
+    def _read(self) -> None:
+        secret = self._home.secret(self._file)
+        if not secret or not secret.isascii() or not secret.isprintable():
+            raise Unreachable(f"secret {self._file!r} is not one line of ASCII characters")
+        if self._username:
+            value = "Basic " + base64.b64encode(f"{self._username}:{secret}".encode()).decode()
+        else:
+            value = secret if self._bare else f"Bearer {secret}"
+        self._secret, self._value = secret, value

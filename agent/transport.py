@@ -1,0 +1,282 @@
+"""HTTP for targets: connections that can be cut at any moment, and answers told apart as a target's answers."""
+
+import contextlib
+import dataclasses
+import email.utils
+import socket
+import ssl
+import threading
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import urllib3
+from urllib3 import exceptions as trouble
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from agent.targets import Failed, Later, Refused, Stopped, Unreachable
+
+Body = Generator[bytes | memoryview, None, None]
+
+_ANSWER_BYTES = 4096
+"""As much of an answer's body is read; of a longer one the connection is given up."""
+_ANSWER_S = 60.0
+_REDIRECTS = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """How a host is reached: time-outs in seconds, an own CA, a client certificate, a proxy. Empty: as usual."""
+
+    connect_s: float
+    idle_s: float
+    """Longest time without any progress, in sending or in waiting for the answer."""
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    proxy: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the server said: `headers` know no case, `text` is the beginning of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    text: str
+    url: str
+
+    def __str__(self) -> str:
+        said = " ".join(self.text.split())[:200]
+        return f"the server answers {self.status}" + (f": {said}" if said else "")
+
+
+class _Cuttable(HTTPConnection):
+    """A connection that its host can cut from another thread."""
+
+    owner: "Host"
+
+    def connect(self) -> None:
+        self.owner._joined(self)
+        super().connect()
+        self.owner._check()  # a cut that came while there was no socket yet
+        self.timeout = self.owner.line.idle_s
+        self.sock.settimeout(self.timeout)
+
+    def request(self, *args: Any, **options: Any) -> None:
+        if self.sock is not None:  # kept alive: the pool has just set the time-out for connecting
+            self.timeout = self.owner.line.idle_s
+        super().request(*args, **options)
+
+    def cut(self) -> None:
+        """Wakes whoever waits on the socket with an error. The thread that uses the connection closes it."""
+        sock = self.sock
+        if sock is not None:
+            with contextlib.suppress(OSError):  # was cut at the far end already
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # TLS's own shutdown would pull the rug from a reader
+
+    def close(self) -> None:
+        self.owner._left(self)
+        super().close()
+
+
+class Host:
+    """The server behind a URL, by as many connections as threads use it at once; kept alive, cut by `close`."""
+
+    def __init__(self, url: str, line: Line) -> None:
+        self.url = url
+        self.line = line
+        self._lock = threading.Lock()
+        self._manager: urllib3.PoolManager | None = None
+        self._live: set[_Cuttable] = set()
+        self._closed = False
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
+        """Sends one request and reads its answer. 307 and 308 are followed on the same host.
+
+        `body` makes the content (headers must have its Content-Length); what it raises aborts the request and comes
+        out. Raises Unreachable where nobody answers, Failed where it breaks off in the middle, Stopped after `close`.
+        """
+        try:
+            for _ in range(_REDIRECTS):
+                answer = self._exchange(method, url, headers, body)
+                location = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+                if answer.status not in (307, 308) or not _same_host(location, url):
+                    break
+                url = location
+        except (trouble.HTTPError, OSError) as error:
+            if self._closed:
+                raise Stopped from None
+            raise _told(error, self.url) from None
+        return answer
+
+    def close(self) -> None:
+        """Cuts what is under way, lets the rest go; may be called twice, from any thread."""
+        with self._lock:
+            self._closed = True
+            manager, self._manager = self._manager, None
+            live = list(self._live)
+        for connection in live:
+            connection.cut()
+        if manager is not None:
+            manager.connection_from_url(self.url).close()
+            manager.clear()
+
+    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
+        manager = self._open()
+        with contextlib.closing(body()) as content:
+            response = manager.urlopen(
+                method, url, body=content, headers=headers, redirect=False, retries=False, preload_content=False
+            )
+        text, ended, until = b"", False, time.monotonic() + _ANSWER_S
+        try:
+            while not ended and len(text) < _ANSWER_BYTES and time.monotonic() < until:
+                piece = response.read1(_ANSWER_BYTES)
+                text, ended = text + piece, not piece
+        finally:
+            if ended:
+                response.release_conn()
+            else:
+                response.close()
+        return Answer(response.status, response.headers, text.decode(errors="replace"), url)
+
+    def _open(self) -> urllib3.PoolManager:
+        with self._lock:
+            self._check()
+            if self._manager is None:
+                self._manager = self._make()
+            return self._manager
+
+    def _make(self) -> urllib3.PoolManager:
+        line, secure = self.line, self.url.startswith("https:")
+        options: dict[str, Any] = {
+            "maxsize": 64,  # idle connections kept: more than there are ever uploads at once
+            "timeout": urllib3.Timeout(connect=line.connect_s, read=line.idle_s),
+        }
+        if secure:
+            options["ssl_context"] = _tls(line)
+        proxy = line.proxy or _environment_proxy(self.url)
+        if proxy:
+            login = urllib3.util.parse_url(proxy).auth
+            login_headers = urllib3.make_headers(proxy_basic_auth=urllib.parse.unquote(login)) if login else None
+            manager: urllib3.PoolManager = urllib3.ProxyManager(proxy, proxy_headers=login_headers, **options)
+        else:
+            manager = urllib3.PoolManager(**options)
+        kinds = (_Cuttable, HTTPSConnection) if secure else (_Cuttable,)
+        pool: Any = manager.connection_from_url(self.url)
+        pool.ConnectionCls = type("Connection", kinds, {"owner": self})
+        return manager
+
+    def _check(self) -> None:
+        if self._closed:
+            raise Stopped
+
+    def _joined(self, connection: _Cuttable) -> None:
+        with self._lock:
+            self._live.add(connection)
+
+    def _left(self, connection: _Cuttable) -> None:
+        with self._lock:
+            self._live.discard(connection)
+
+
+def judge(answer: Answer) -> None:
+    """Returns for 2xx; raises what any other status means to a parcel.
+
+    401, 403, 407: the credentials are wrong, for all parcels alike. 405, 501 and redirects: the URL or the method is.
+    429, 507, and 5xx with Retry-After: Later. 408, 425 and other 5xx: Failed. Any other 4xx: Refused.
+    """
+    status = answer.status
+    if 200 <= status < 300:
+        return
+    if status in (401, 403, 407):
+        raise Unreachable(f"{answer}; check the target's credentials")
+    if status in (405, 501):
+        raise Unreachable(f"{answer}; check the target's url and method")
+    if 300 <= status < 400:
+        raise Unreachable(
+            f"{answer}, and points to {answer.headers.get('location', 'nowhere')}; check the target's url"
+        )
+    after_s = retry_after_s(answer.headers)
+    if status in (429, 507) or (status >= 500 and after_s is not None):
+        raise Later(str(answer), 30.0 if after_s is None else after_s)
+    if status in (408, 425) or status >= 500:
+        raise Failed(str(answer))
+    raise Refused(str(answer))
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a Retry-After asks for, 0 to a day; None where there is none that can be read (RFC 9110, 10.2.3).
+
+    A date counts from the answer's own Date: our clock may be wrong.
+    """
+    value = headers.get("retry-after", "").strip()
+    if value.isdecimal():
+        seconds = float(value)
+    else:
+        until = _unix_s(value)
+        if until is None:
+            return None
+        since = _unix_s(headers.get("date", ""))
+        seconds = until - (time.time() if since is None else since)
+    return min(max(seconds, 0.0), 86400.0)
+
+
+def _unix_s(date: str) -> float | None:
+    parsed = email.utils.parsedate_tz(date)
+    return None if parsed is None else float(email.utils.mktime_tz(parsed))
+
+
+def _told(error: Exception, url: str) -> Exception:
+    """What an exception of urllib3 means: nobody there (the target's fault), or broken off (this parcel's attempt)."""
+    host = urllib.parse.urlsplit(url).netloc
+    cause: BaseException = error
+    while isinstance(cause, trouble.HTTPError | ssl.SSLError) and (inner := _inner(cause)) is not None:
+        cause = inner
+    reason = (cause.strerror if isinstance(cause, OSError) else None) or str(cause) or type(cause).__name__
+    if isinstance(error, trouble.NameResolutionError):
+        return Unreachable(f"{host} does not resolve: {reason}")
+    if isinstance(error, trouble.ProxyError):
+        return Unreachable(f"no way to {host} through the proxy: {reason}")
+    if isinstance(error, trouble.SSLError):
+        return Unreachable(f"no TLS with {host}: {reason}")
+    if isinstance(error, trouble.ConnectTimeoutError):
+        return Unreachable(f"{host} does not answer: {reason}")
+    if isinstance(error, trouble.NewConnectionError):
+        return Unreachable(f"no connection to {host}: {reason}")
+    if isinstance(error, trouble.ReadTimeoutError | TimeoutError):
+        return Failed(f"{host} fell silent")
+    return Failed(f"the connection to {host} broke off: {reason}")
+
+
+def _inner(error: BaseException) -> BaseException | None:
+    """The exception that another one wraps: its cause, or the last of its arguments."""
+    if error.__cause__ is not None:
+        return error.__cause__
+    last = error.args[-1] if error.args else None
+    return last if isinstance(last, BaseException) else None
+
+
+def _tls(line: Line) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=line.ca_file or None)
+        if line.certificate_file:
+            context.load_cert_chain(line.certificate_file, line.key_file or None)
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(filter(None, (line.ca_file, line.certificate_file, line.key_file)))
+        raise Unreachable(f"the certificates ({files}) cannot be used: {error.strerror or error}") from None
+    return context
+
+
+def _environment_proxy(url: str) -> str:
+    """The proxy that http_proxy, https_proxy and no_proxy give for a URL; empty where none."""
+    parts = urllib.parse.urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def _same_host(one: str, other: str) -> bool:
+    return urllib.parse.urlsplit(one)[:2] == urllib.parse.urlsplit(other)[:2]
