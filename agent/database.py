@@ -1,0 +1,192 @@
+"""The one SQLite file of a data folder: opened fast, written by one thread at a time, replaced when it is damaged."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from agent import schema
+from agent.capture import sync_directory
+from agent.quarantine import set_aside
+
+_CHECKPOINT_PAGES = 4000
+"""Pages of 4 KiB in the write-ahead log before it is copied back: rare on an SD card, 16 MiB at most for long."""
+_CHECKED_BYTES = 8 << 20
+"""After a kill a file of up to this size is checked as a whole when opened (about 30 ms; ten times that on a Pi)."""
+_NOT_A_TABLE = 1
+"""SQLITE_ERROR: what a missing table or column answers."""
+
+
+class DatabaseDamaged(Exception):
+    """The file can no longer be trusted. The next start of its owner sets it aside and rebuilds it."""
+
+
+class OtherVersion(Exception):
+    """The file belongs to another version of this software, and is left as it is."""
+
+
+class Database:
+    """The file, as a context: `transaction` to write, `reading` to read; for any thread. Other processes may, too."""
+
+    def __init__(self, path: Path, *, quarantine: Path | None = None) -> None:
+        """With `quarantine` for its owner, the daemon, whose `open` makes a new file where there is none, upgrades an
+        older one, and moves a damaged one into that folder and makes a new one. Without: for a guest."""
+        self.path = path
+        self.rebuilt_because = ""
+        """Why the file is new and `captures/` has to be walked; empty when it need not be. Survives a kill."""
+        self._quarantine = quarantine
+        self._connections: list[sqlite3.Connection] = []
+        self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
+        self._synchronous = ""
+
+    def open(self) -> Self:
+        """Opens it; reads a few pages, however large it is. OtherVersion; for a guest FileNotFoundError and
+        DatabaseDamaged too."""
+        if self._quarantine is None:
+            if not self.path.exists():
+                raise FileNotFoundError(f"{self.path}: no database; the daemon makes it at its first start")
+            self._connect("")
+            return self
+        reason = f"{self.path.name} was missing"
+        marker = _marker(self.path)
+        if marker.exists():
+            reason = f"{self.path.name} was damaged: {marker.read_text().strip()}"
+            _replace(self.path, self._quarantine, reason)
+        try:
+            self._connect(reason)
+        except DatabaseDamaged as error:
+            reason = f"{self.path.name} was damaged: {error}"
+            _replace(self.path, self._quarantine, reason)
+            self._connect(reason)
+        return self
+
+    def _connect(self, reason: str) -> None:
+        """`reason`: what to note where a new file has to be made."""
+        owner = self._quarantine is not None
+        wal = self.path.with_name(self.path.name + "-wal")
+        killed = owner and wal.exists() and wal.stat().st_size > 0
+        try:
+            writer = self._connection()
+            writer.execute("PRAGMA cache_size = -4000")
+            writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+            writer.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096 * 2}")
+            self._prove(writer, reason, owner=owner)
+            if killed and self.path.stat().st_size <= _CHECKED_BYTES:
+                (answer,) = writer.execute("PRAGMA quick_check(1)").fetchone()
+                if answer != "ok":
+                    raise DatabaseDamaged(answer)
+            reader = self._connection()
+            reader.execute("PRAGMA query_only = 1")
+            note = reader.execute("SELECT value FROM note WHERE key = 'rebuild'").fetchone()
+            self.rebuilt_because = note[0] if note else ""
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.DatabaseError) and _is_damage(error, opening=True):
+                raise DatabaseDamaged(str(error)) from error
+            raise
+
+    def _connection(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        self._connections.append(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        return connection
+
+    def _prove(self, connection: sqlite3.Connection, reason: str, *, owner: bool) -> None:
+        """Makes, upgrades or tries out the tables."""
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version > schema.VERSION or (version < schema.VERSION and not owner):
+            raise OtherVersion(
+                f"{self.path} has schema {version}, this software {schema.VERSION}: "
+                + ("start the daemon once" if version < schema.VERSION else "install the newer version again")
+            )
+        if version == 0:
+            schema.create(connection, reason)
+            sync_directory(self.path.parent)
+        elif version < schema.VERSION:
+            schema.upgrade(connection)
+        for table in schema.TABLES:
+            connection.execute(f"SELECT * FROM {table} LIMIT 1").fetchone()  # noqa: S608  our own names
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self, *, durable: bool) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone; it is committed at the end, or undone when anything is raised.
+
+        durable: on the disk before this returns (one fsync, together with all that was committed before). Otherwise a
+        kill cannot lose it, but a power cut can. Nesting is a RuntimeError. DatabaseDamaged: stop, and start again.
+        """
+        with self._write_lock:
+            connection = self._connections[0]
+            if connection.in_transaction:
+                raise RuntimeError("a transaction within a transaction: pass the connection on instead")
+            synchronous = "FULL" if durable else "NORMAL"
+            try:
+                if self._synchronous != synchronous:
+                    connection.execute(f"PRAGMA synchronous = {synchronous}")
+                    self._synchronous = synchronous
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    connection.rollback()  # nothing where SQLite has already undone it
+                    raise
+            except sqlite3.DatabaseError as error:
+                self._report(error)
+                raise
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection to read what was committed; never waits for a writer. Fetch before leaving the block."""
+        with self._read_lock:
+            try:
+                yield self._connections[1]
+            except sqlite3.DatabaseError as error:
+                self._report(error)
+                raise
+
+    def rebuilt(self) -> None:
+        """Says that everything in `captures/` is known again; durable."""
+        with self.transaction(durable=True) as connection:
+            connection.execute("DELETE FROM note WHERE key = 'rebuild'")
+        self.rebuilt_because = ""
+
+    def close(self) -> None:
+        """Copies the write-ahead log back and closes; may be called twice."""
+        with self._read_lock, self._write_lock:
+            while self._connections:
+                self._connections.pop().close()
+
+    def _report(self, error: sqlite3.DatabaseError) -> None:
+        """Leaves a mark for the next start when the file itself is to blame."""
+        if _is_damage(error, opening=False):
+            _marker(self.path).write_text(f"{error}\n")
+            raise DatabaseDamaged(f"{self.path}: {error}; a new start sets it aside and rebuilds it") from error
+
+
+def _marker(path: Path) -> Path:
+    return path.with_name(path.name + ".damaged")
+
+
+def _replace(path: Path, quarantine: Path, reason: str) -> None:
+    """Moves the database away. Its mark comes first and goes last, so that a kill in between is made good."""
+    marker = _marker(path)
+    if not marker.exists():
+        marker.write_text(reason + "\n")
+    sync_directory(path.parent)
+    files: Sequence[Path] = [path, *(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")), marker]
+    set_aside(quarantine, files, reason)
+    sync_directory(path.parent)
+
+
+def _is_damage(error: sqlite3.DatabaseError, *, opening: bool) -> bool:
+    """Whether the file itself is to blame, and not the disk, a lock or the permissions."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or (opening and code == _NOT_A_TABLE)

@@ -1,0 +1,83 @@
+"""A parcel: one capture on its way to one target, what can become of it, and how long it rests after a failure."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parcel:
+    """One row of the outbox, as it was when it was claimed or listed."""
+
+    id: int
+    capture: str
+    """uuid of the capture; its sidecar is `captures/<day>/<name>.json`."""
+    name: str
+    day: str
+    target: str
+    state: str
+    """waiting, leased, delivered, refused or dropped."""
+    revision: int
+    size: int
+    attempts: int
+    lease: str
+    progress: dict[str, Any]
+    receipt: Mapping[str, Any] | None
+    error: str
+    """Why the last attempt failed, or why it was refused or dropped."""
+
+    def delivered(self, receipt: Mapping[str, Any]) -> "Outcome":
+        """It is there, and verified."""
+        return Outcome(self, "delivered", receipt=receipt)
+
+    def refused(self, reason: str) -> "Outcome":
+        """It will never be taken: parked until a person retries or drops it."""
+        return Outcome(self, "refused", error=reason)
+
+    def failed(self, error: str, after_s: float = 0.0) -> "Outcome":
+        """One attempt failed; the next is not before its backoff, nor before `after_s` (Retry-After)."""
+        return Outcome(self, "failed", error=error, after_s=after_s)
+
+    def later(self, after_s: float, reason: str = "") -> "Outcome":
+        """The target asks to wait; no attempt."""
+        return Outcome(self, "later", error=reason, after_s=after_s)
+
+    def released(self) -> "Outcome":
+        """Nothing was tried (target unreachable, daemon stopping); ready again at once, no attempt."""
+        return Outcome(self, "released")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a claimed parcel; made by the parcel's own methods."""
+
+    parcel: Parcel
+    kind: str
+    receipt: Mapping[str, Any] | None = None
+    error: str = ""
+    after_s: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long a parcel rests after a failure: random between 0 and base_s * 2^failures, at most cap_s."""
+
+    base_s: float = 4.0
+    cap_s: float = 900.0
+    max_attempts: int | None = None
+    """After so many failures it is refused with the last error; None: never."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Counts:
+    """Of one target. Kept, never scanned."""
+
+    owed: int = 0
+    owed_bytes: int = 0
+    refused: int = 0
+    dropped: int = 0
+    delivered: int = 0
+    """Ever, also where the capture and its row are gone."""
+    delivered_bytes: int = 0
+    oldest_ns: int | None = None
+    """Start (Unix time) of the oldest capture still owed."""

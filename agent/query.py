@@ -1,0 +1,83 @@
+"""A query: what may be asked of the catalogue, and what it answers with."""
+
+import dataclasses
+from collections.abc import Sequence
+
+Scalar = str | int | float | bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the catalogue."""
+
+    uuid: str
+    name: str
+    recording: str
+    day: str
+    """Its folder in `captures/`."""
+    started_ns: int
+    """Unix time of its first sample, as good as `clock` says."""
+    boot_id: str
+    boot_time_ns: int
+    duration_s: float
+    size: int
+    """Bytes of its payloads."""
+    configuration: str
+    clock: str
+    revision: int
+    standing: str
+    """owed, delivered, kept (owed to nobody), deleting, or deleted (its files are gone, the row stays)."""
+
+    @property
+    def deleted(self) -> bool:
+        return self.standing in ("deleting", "deleted")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Query:
+    """What to look for; what is left out does not matter. Times are Unix nanoseconds, [since_ns, until_ns)."""
+
+    since_ns: int | None = None
+    until_ns: int | None = None
+    stream: str | None = None
+    labels: Sequence[str] = ()
+    """`key`, or `key=value`."""
+    metadata: Sequence[str] = ()
+    name: str | None = None
+    """With * and ?, as in a shell."""
+    uuid: str | None = None
+    """Or its beginning."""
+    configuration: str | None = None
+    """uuid of the capture configuration, or its beginning."""
+    recording: str | None = None
+    deleted: bool = False
+    """Whether those whose files are gone are looked for too."""
+
+
+def where(query: Query) -> tuple[str, list[Scalar]]:
+    """The query as (SQL condition on `capture`, its parameters)."""
+    terms: list[str] = [] if query.deleted else ["deleted = 0"]
+    values: list[Scalar] = []
+
+    def term(sql: str, *given: Scalar | None) -> None:
+        if None not in given:
+            terms.append(sql)
+            values.extend(value for value in given if value is not None)
+
+    term("started_ns >= ?", query.since_ns)
+    term("started_ns < ?", query.until_ns)
+    term("name GLOB ?", query.name)
+    term("recording = ?", query.recording)
+    for column, beginning in (("uuid", query.uuid), ("configuration", query.configuration)):
+        if beginning is not None:
+            term(f"{column} >= ? AND {column} < ?", beginning.lower(), beginning.lower() + "~")
+    tags = [("stream", query.stream)] if query.stream is not None else []
+    tags += [("label", text) for text in query.labels] + [("metadata", text) for text in query.metadata]
+    for kind, text in tags:
+        key, equals, value = text.partition("=")
+        of_value = " AND value = ?" if equals else ""
+        term(
+            f"EXISTS (SELECT 1 FROM tag WHERE tag.capture = capture.id AND kind = ? AND key = ?{of_value})",  # noqa: S608
+            *((kind, key, value) if equals else (kind, key)),
+        )
+    return " AND ".join(terms) or "1", values
