@@ -15,8 +15,9 @@ PICTURES = True
 
 _AWB = ("auto", "incandescent", "tungsten", "fluorescent", "indoor", "daylight", "cloudy", "manual")
 _PATIENCE_S = 10.0
-_NO_SAMPLES = np.empty(0, samples_dtype(()))
-_NO_SAMPLES.flags.writeable = False
+NO_SAMPLES = np.empty(0, samples_dtype(()))
+NO_SAMPLES.flags.writeable = False
+"""What stands in a block that is a picture."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Settings:
         if self.awb == "manual" and not (self.red_gain and self.blue_gain):
             mistakes.append(("awb", self.awb, "manual needs red_gain and blue_gain"))
         check(self, *mistakes)
+
+    def expects(self) -> tuple[float, int]:
+        """Pictures a second, and bytes of each (a third of a byte a pixel, of 12 million if not set): for estimates."""
+        pixels = self.width * self.height or 12_300_000
+        return (1 / self.interval_s if self.interval_s else 0.0), pixels // 3
 
     def open(self) -> "Picamera":
         """Starts the camera's process. Raises DriverError."""
@@ -109,7 +115,7 @@ class Picamera:
         lost, self._lost = self._lost, 0
         return Block(
             first=number,
-            samples=_NO_SAMPLES,
+            samples=NO_SAMPLES,
             observed_ns=shot.timestamp_ns,
             newest=number,
             lost=lost,

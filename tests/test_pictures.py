@@ -18,10 +18,14 @@ import pytest
 
 from agent import exif
 from agent.capture import Capture, CaptureConfiguration
+from agent.clock import Clock
 from agent.pictures import PictureWriter, settle
 from agent.take import Device
 from drivers import Block, Identity, samples_dtype
+from drivers.picamera import Settings
+from drivers.ports.virtual import Virtual
 from drivers.ports.virtual.picamera import render
+from tests.contracts.driver import read_blocks
 
 SCHEMA = json.loads((Path(exif.__file__).parent / "capture.schema.json").read_text())
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -129,6 +133,23 @@ def test_a_picture_becomes_a_whole_capture(house: House) -> None:
     assert (stream["first"], stream["lost"]) == (41, {"samples": 2, "exact": True})
     assert stream["picture"]["temperature_c"] == 20.6
     assert "unknown" not in stream["picture"]
+
+
+def test_from_the_virtual_camera_to_the_capture(house: House) -> None:
+    settings = Settings(camera="virtual", interval_s=0.05, width=320, height=240, virtual=Virtual(seed=3))
+    writer = house.writer(clock=Clock())
+    driver = settings.open()
+    try:
+        identity = driver.start()
+        blocks = read_blocks(driver, 3)
+    finally:
+        driver.close()
+    for what in blocks:
+        configuration = CaptureConfiguration.of("photos", [(identity, [])])
+        capture = writer.write(what, stream="cam", driver="picamera", identity=identity, configuration=configuration)
+        VALIDATOR.validate(json.loads(capture.sidecar.read_bytes()))
+        assert exif.plain(capture.files[0].read_bytes()) == render(3, int(what.metadata["frame"]), (320, 240), 90)
+    assert len(list(house.recording.glob("*.jpg"))) == 3
 
 
 def test_the_sidecar_follows_the_published_schema(house: House) -> None:
@@ -370,11 +391,11 @@ def test_settling_names_what_it_cannot_make_whole(house: House) -> None:
 
 def test_the_format_reads_the_picture_back(house: House) -> None:
     pytest.importorskip("agent.film", reason="formats build on films")
-    from agent.formats.jpeg import Settings
+    from agent.formats import jpeg
 
     capture = write(house.writer(), block(3, lost=1))
     (payload,) = capture.payloads
-    form = Settings().open()
+    form = jpeg.Settings().open()
     assert (form.suffix, form.media_type) == (capture.files[0].suffix, payload.media_type)
     (again,) = form.read(capture.path(payload), capture)
     assert (again.first, again.lost, again.count) == (3, 1, 1)

@@ -38,15 +38,10 @@ def segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
 def missing(jpeg: bytes) -> str:
     """Empty where the JPEG is whole; else what is wrong. A file cut at any place is never called whole.
 
-    In picture data FF is always followed by 00 or a restart marker, so the first FF D9 in there is the end.
+    In picture data FF is followed by 00 or by a marker of what comes next, so only the end can be FF D9 there.
     """
     try:
         *_, (_, _, scan) = segments(jpeg)
     except ValueError as error:
         return str(error)
-    end = jpeg.find(EOI, scan)
-    if end < 0:
-        return "ends within its picture data"
-    if end != len(jpeg) - len(EOI):
-        return f"{len(jpeg) - len(EOI) - end} bytes after its end"
-    return ""
+    return "" if jpeg.endswith(EOI, scan) else "does not end as a JPEG"
