@@ -62,12 +62,13 @@ def comment(tags: Tags) -> bytes:
     column  v        T     H     B   L                     lat,lng  a     l   b    cfg,cap
     format  8 chars  %.1f  %.1f  %i  %.2f log10(1/s)       %.5f     %.1f  %i  0/1  8 hex digits
     """
+    exposure_s = _exposure_s(tags)
     columns = {
         "v": tags.version.replace(",", "").replace("\n", "")[:8],
         "T": _number("%.1f", tags.temperature_c),
         "H": _number("%.1f", tags.humidity_percent),
         "B": _number("%i", tags.battery_percent, 32767),
-        "L": _number("%.2f", math.log10(1 / tags.exposure_s) if tags.exposure_s else None),
+        "L": _number("%.2f", math.log10(1 / exposure_s) if exposure_s else None),
         "lat": _number("%.5f", tags.latitude, 90) if _placed(tags) else "",
         "lng": _number("%.5f", tags.longitude, 180) if _placed(tags) else "",
         "a": _number("%.1f", tags.altitude_m, 32767),
@@ -178,10 +179,10 @@ def _dump(tags: Tags) -> bytes:
         ExifIFD.OffsetTimeOriginal: "+00:00",
         ExifIFD.UserComment: comment(tags),
     }
-    if tags.exposure_s:
-        exif[ExifIFD.ExposureTime] = (round(tags.exposure_s * 1e6), 1_000_000)
-    if tags.gain:
-        exif[ExifIFD.ISOSpeedRatings] = min(65535, round(tags.gain * 100))
+    if exposure_s := _exposure_s(tags):
+        exif[ExifIFD.ExposureTime] = (round(exposure_s * 1e6), 1_000_000)
+    if tags.gain and 0 < tags.gain <= 655:
+        exif[ExifIFD.ISOSpeedRatings] = round(tags.gain * 100)
     return bytes(piexif.dump({"0th": zeroth, "Exif": exif, "GPS": _gps(tags)}))
 
 
@@ -201,6 +202,11 @@ def _gps(tags: Tags) -> dict[int, Any]:
         gps[GPSIFD.GPSAltitudeRef] = int(tags.altitude_m < 0)
         gps[GPSIFD.GPSAltitude] = (round(abs(tags.altitude_m) * 100), 100)
     return gps
+
+
+def _exposure_s(tags: Tags) -> float:
+    """0 where it is not known, or longer than the hour that EXIF's 32 bits of microseconds can say."""
+    return tags.exposure_s if tags.exposure_s and 0 < tags.exposure_s <= 3600 else 0.0
 
 
 def _placed(tags: Tags) -> bool:

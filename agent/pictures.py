@@ -199,9 +199,7 @@ class PictureWriter:
 
         A capture lies under the day on which it was taken, and its name may be some seconds ahead of that.
         """
-        days = {
-            f"{utc(ns):%Y-%m-%d}" for ns in (wall_ns - _SECONDS_AHEAD * _NS, wall_ns, wall_ns + _SECONDS_AHEAD * _NS)
-        }
+        days = {f"{utc(wall_ns + ahead * _NS):%Y-%m-%d}" for ahead in (-_SECONDS_AHEAD, 0, _SECONDS_AHEAD)}
         folders = (self._folder, *(self._captures / day for day in sorted(days)))
         return any((folder / (name + suffix)).exists() for folder in folders for suffix in (SUFFIX, ".json"))
 
@@ -257,12 +255,14 @@ def _sayable(value: Scalar) -> bool:
 def _tags(document: Mapping[str, Any], wall_ns: int) -> exif.Tags:
     """What a sidecar says, as EXIF has it."""
     stream = document["streams"][0]
-    picture = stream["picture"]
+    numbers: dict[str, Any] = {
+        name: value for name, value in stream["picture"].items() if isinstance(value, int | float)
+    }
     return exif.Tags(
         wall_ns,
         document["software"]["version"],
         model=stream["model"],
         configuration=document["configuration"]["uuid"],
         capture=document["uuid"],
-        **{name: picture[name] for name in ("exposure_s", "gain", *exif.SURROUNDINGS) if name in picture},
+        **{name: numbers[name] for name in ("exposure_s", "gain", *exif.SURROUNDINGS) if name in numbers},
     )

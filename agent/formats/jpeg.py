@@ -3,15 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from agent.capture import Capture
+from agent.film import Film
 from drivers import Block, samples_dtype
-
-if TYPE_CHECKING:
-    from agent.film import Film
 
 PICTURES = True
 """It takes pictures, not samples."""
@@ -31,7 +29,7 @@ class Jpeg:
     suffix = ".jpg"
     media_type = "image/jpeg"
 
-    def develop(self, film: "Film", path: Path, breathe: Callable[[], None]) -> dict[str, Any]:
+    def develop(self, film: Film, path: Path, breathe: Callable[[], None]) -> dict[str, Any]:
         """Raises ValueError: samples are no pictures."""
         raise ValueError(
             "jpeg is a format of pictures and cannot hold samples; use csv, wav or mcap for this recording"
