@@ -136,8 +136,8 @@ def test_a_bus_that_is_not_there_is_an_error_that_names_those_that_are() -> None
 
 
 def test_a_path_that_is_no_bus_is_an_error_and_is_closed_again() -> None:
-    with pytest.raises(DriverError, match="on /dev/null: this is no I2C bus"):
-        open_i2c("/dev/null", ADDRESS, chip="mpu6050", virtual={})
+    with pytest.raises(DriverError, match="on /dev/zero: this is no I2C bus"):
+        open_i2c("/dev/zero", ADDRESS, chip="mpu6050", virtual={})
 
 
 def test_a_chip_plugged_in_again_has_forgotten_everything() -> None:

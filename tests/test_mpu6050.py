@@ -94,7 +94,7 @@ def test_a_real_flight_comes_out_as_it_went_in() -> None:
 
 
 def test_an_overflow_is_counted_and_recovered_from() -> None:
-    driver = virtual_settings(virtual={"clock_ppm": 15000.0}).open()
+    driver = virtual_settings(virtual={"clock_ppm": 80000.0}).open()
     try:
         driver.start()
         before = read_until(driver, 1200)[-1]
@@ -113,7 +113,7 @@ def test_an_overflow_is_counted_and_recovered_from() -> None:
     sent = Motion(1, 1000.0).rows(before.end, 2000)
     at = int(np.flatnonzero((sent == got[0]).all(axis=1))[0])
     assert np.array_equal(sent[at : at + len(got)], got), "whole samples, in their order"
-    assert abs(at - after[0].lost) <= 25, "the loss is estimated from time, on the chip's own clock"
+    assert abs(at - after[0].lost) <= 16, "the loss is estimated from time, on the chip's own clock"
 
 
 @pytest.mark.parametrize(("rate_hz", "actual_hz"), [(4, 4.0), (100, 100.0), (333.3, 1000 / 3), (142.9, 1000 / 7)])
@@ -258,6 +258,16 @@ def test_the_chip_hears_nothing_while_it_resets_and_forgets_everything() -> None
     time.sleep(0.06)
     assert chip.read(0x6B, 1) == b"\x40"
     assert chip.read(0x1C, 1) == b"\x00"
+
+
+@pytest.mark.parametrize(("who_am_i", "accel_filter"), [(0x68, 0), (0x70, 4)])
+def test_settings_reach_their_registers(who_am_i: int, accel_filter: int) -> None:
+    chip = Chip(VirtualMpu(who_am_i=who_am_i).document())
+    settings = Settings(rate_hz=50, filter_hz=20, gyro_range_dps=500, accel_range_g=16)
+    Mpu6050(settings, I2cDevice(InProcess(chip), "mpu6050", 1, 0x68)).start()
+    # SMPLRT_DIV, CONFIG, GYRO_CONFIG, ACCEL_CONFIG, ACCEL_CONFIG2
+    assert list(chip.read(0x19, 5)) == [19, 4, 1 << 3, 3 << 3, accel_filter]
+    assert list(chip.read(0x23, 1)) == [0x78]
 
 
 def test_a_chip_that_does_not_keep_what_is_written_is_refused() -> None:
