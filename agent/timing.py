@@ -41,7 +41,7 @@ class Fit:
     span_ns: int
     """From the first observation to the last."""
     measured: bool
-    """False where there was too little to measure a rate: `period_ns` is the nominal one."""
+    """False where there was too little to measure a rate: `period_ns` was given."""
     knots: tuple[tuple[float, float], ...] = ()
     """Where the rate drifted: (index, time in ns) against the reference, rising, extended beyond both ends."""
 
@@ -157,8 +157,11 @@ class Arrivals:
                 self._windows.append(window)
         window.add(x, y)
 
-    def fit(self) -> Fit:
-        """The fit over all that was added; ValueError where that is nothing."""
+    def fit(self, period_ns: float | None = None) -> Fit:
+        """The fit over all that was added; ValueError where that is nothing.
+
+        `period_ns` is what the rate is taken to be where there is too little to measure it; None: nominal.
+        """
         if not self._windows:
             raise ValueError("no observations to fit")
         windows = self._windows
@@ -169,7 +172,7 @@ class Arrivals:
         count = sum(window.count for window in windows)
         span_ns = windows[-1].last[1] - windows[0].first[1]
         measured = self._measured(count, span_ns)
-        lines = [window.line() if measured else window.line_of(self._nominal_ns) for window in windows]
+        lines = [window.line() if measured else window.line_of(period_ns or self._nominal_ns) for window in windows]
         squares = sum(window.squares(line) for window, line in zip(windows, lines, strict=True))
         at, time, period = lines[0]
         knots: tuple[tuple[float, float], ...] = ()
