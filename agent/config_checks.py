@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 
 from agent.config_errors import Mistake, nearest
-from agent.config_modules import FORMATS, gives_pictures
+from agent.config_modules import FORMATS, configured_module, gives_pictures
 from agent.recording import RecordingSettings
 from drivers import DriverSettings
 
@@ -29,9 +29,10 @@ def fitting_formats(
         return
     for index, entry in enumerate(recording.format):
         name = entry if isinstance(entry, str) else entry.get("kind")
-        if name not in FORMATS.names:
+        module, _ = configured_module(FORMATS, name, path)
+        if module is None:
             continue  # said where it was read
-        fits = gives_pictures(FORMATS.find(str(name)))
+        fits = gives_pictures(module)
         if fits and samples:
             yield Mistake(f"{path}.format[{index}]", name, f"a format of samples: {samples[0]} is no camera")
         elif pictures and not fits:

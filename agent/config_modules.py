@@ -33,15 +33,16 @@ FORMATS = Family("capture_agent.formats", "agent.formats", format_module)
 
 def configured_module(family: Family, name: object, path: str) -> tuple[ModuleType | None, Mistake | None]:
     """The module called `name`, or the mistake of naming it at `path`."""
-    known = family.names
     if name is ABSENT:
-        return None, Mistake(path, ABSENT, f"is required: one of {', '.join(known)}")
-    if not isinstance(name, str) or name not in known:
-        meant = nearest(name, known) if isinstance(name, str) else ""
-        return None, Mistake(path, name, f"one of {', '.join(known)}", meant)
+        return None, Mistake(path, ABSENT, f"is required: one of {', '.join(family.names)}")
+    if not isinstance(name, str):
+        return None, Mistake(path, name, f"one of {', '.join(family.names)}")
     try:
         module = family.find(name)
     except Exception as error:  # a third party's module may fail in any way when it is imported
+        known = family.names
+        if name not in known:
+            return None, Mistake(path, name, f"one of {', '.join(known)}", nearest(name, known))
         return None, Mistake(path, name, f"its module cannot be loaded: {type(error).__name__}: {error}")
     if not dataclasses.is_dataclass(getattr(module, "Settings", None)):
         return None, Mistake(path, name, f"its module {module.__name__} has no dataclass Settings")

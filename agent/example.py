@@ -62,7 +62,7 @@ def _options(found: Iterable[Described], table: str = "", set_here: dict[str, An
         if within != inner:
             inner = within
             yield from ("", f"#[{table}.{within}]")
-        yield from _comment(f"{option.doc}; {option.allowed}")
+        yield from _comment(option.doc + (f" ({option.bounds})" if option.bounds else ""))
         value = values.get(option.path, option.shown)
         if value is not None:
             off = "" if option.required or option.path in values else "#"

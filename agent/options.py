@@ -2,7 +2,7 @@
 
 import dataclasses
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ class Described:
     """Its name; `virtual.seed` in a table within the table."""
     doc: str
     allowed: str
+    """Type and bounds, or choices, in words."""
+    bounds: str
     default: Any
     """As TOML has it; None where it is required or has none."""
     required: bool
@@ -38,7 +40,13 @@ def described(kind: type[Any], path: str = "") -> Iterator[Described]:
             continue
         doc, example = field.metadata.get("doc", ""), field.metadata.get("example")
         yield Described(
-            f"{path}{name}", doc, allowed(types[name], field), _default(field), required(field), plain(example)
+            f"{path}{name}",
+            doc,
+            allowed(types[name], field),
+            bounds(field),
+            _default(field),
+            required(field),
+            plain(example),
         )
     for prefix, inner in nested:
         yield from described(inner, prefix)
@@ -61,14 +69,20 @@ def required(field: "dataclasses.Field[Any]") -> bool:
 
 def allowed(hint: object, field: "dataclasses.Field[Any] | None" = None) -> str:
     """What an option may hold, in words: its choices, or its type and bounds."""
-    metadata: Mapping[str, Any] = {} if field is None else field.metadata
-    if choices := metadata.get("choices"):
+    limits = "" if field is None else bounds(field)
+    if limits.startswith("one of"):
+        return limits
+    return f"{in_words(hint)}, {limits}" if limits else in_words(hint)
+
+
+def bounds(field: "dataclasses.Field[Any]") -> str:
+    """Its choices, or its least and greatest value; empty where there are none."""
+    if choices := field.metadata.get("choices"):
         return "one of " + ", ".join(map(repr, choices))
-    low, high = metadata.get("at_least"), metadata.get("at_most")
-    words = [in_words(hint)]
-    words += [] if low is None else [f"at least {low:g}"]
-    words += [] if high is None else [f"at most {high:g}"]
-    return ", ".join(words)
+    low, high = field.metadata.get("at_least"), field.metadata.get("at_most")
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return "" if low is high else f"at least {low}" if high is None else f"at most {high}"
 
 
 def plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ __all__ = [
     "Driver",
     "DriverError",
     "DriverSettings",
+    "Expecting",
     "Identity",
     "Samples",
     "SettingsError",
@@ -146,6 +147,14 @@ class DriverSettings(Protocol):
 
     def open(self) -> Driver:
         """Opens the port, nothing more. Raises DriverError."""
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """Settings that tell what will come, so that the cost of a configuration can be estimated."""
+
+    def expects(self) -> tuple[float, int]:
+        """(samples or pictures a second, bytes of each); the rate is 0 where it is on demand only."""
 
 
 def driver_module(name: str) -> ModuleType:

@@ -8,10 +8,10 @@ from agent.config_errors import ConfigError
 
 def run(config: Path) -> int:
     """Runs until SIGTERM; the exit code. A configuration that cannot be used is said line by line, and is code 78."""
-    from agent import daemon
+    from agent.daemon import run as run_daemon
 
     try:
-        return daemon.run(config)
+        return run_daemon(config)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

@@ -1,0 +1,83 @@
+"""What a configuration will cost: bytes a day, days until the disk is full, syncs of the disk an hour."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agent.config import Config
+from agent.recording import RecordingSettings
+from drivers import Expecting
+
+_DAY_S = 86400.0
+
+FORMAT_BYTES: Mapping[str, tuple[float, float]] = {
+    "csv": (8.0, 2.2),
+    "wav": (0.0, 1.0),
+    "mcap": (6.0, 0.8),
+    "jpeg": (800.0, 1.0),
+}
+"""Bytes of a row, and for each byte of raw samples in it; of other formats: as the raw samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """Of one recording that runs all day. None where a stream only says once it runs what it will send."""
+
+    bytes_per_day: float | None
+    captures_per_hour: float | None
+    syncs_per_hour: float | None
+
+
+def of_recording(config: Config, name: str) -> Estimate:
+    """What one recording will cost."""
+    recording = config.recordings[name]
+    streams = [config.streams[stream] for stream in recording.streams]
+    expected = [s.settings.expects() if isinstance(s.settings, Expecting) else None for s in streams]
+    known = [each for each in expected if each is not None]
+    syncs_per_hour = 3600 / config.agent.durable_every_s
+    if len(known) < len(expected) or not all(rate_hz > 0 for rate_hz, _ in known):
+        return Estimate(None, _by_time(recording), None)
+    rows_hz = sum(rate_hz for rate_hz, _ in known) if streams[0].pictures else max(rate_hz for rate_hz, _ in known)
+    row_bytes = max(size for _, size in known) if streams[0].pictures else sum(size for _, size in known)
+    payload_bytes = 0.0
+    for kind in config.formats[name]:
+        fixed, factor = FORMAT_BYTES.get(kind, (0.0, 1.0))
+        payload_bytes += fixed + factor * row_bytes
+    if streams[0].pictures:
+        captures_per_hour = rows_hz * 3600
+        return Estimate(payload_bytes * rows_hz * _DAY_S, captures_per_hour, min(captures_per_hour, syncs_per_hour))
+    captures_per_hour = _captures_per_hour(recording, rows_hz, row_bytes)
+    # the negative's own, and one when each capture is finished
+    return Estimate(payload_bytes * rows_hz * _DAY_S, captures_per_hour, syncs_per_hour + captures_per_hour)
+
+
+def of_disk(config: Config, bytes_per_day: float) -> dict[str, Any]:
+    """Space on the disk of the data folder, and days until none is left above the floor if nothing is deleted."""
+    folder = config.agent.data_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    usage = os.statvfs(folder)
+    free, total = usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize
+    floor = max(config.agent.free_floor_bytes, config.agent.free_floor_percent / 100 * total)
+    days = max(0.0, free - floor) / bytes_per_day if bytes_per_day else None
+    return {"folder": str(folder), "free_bytes": free, "total_bytes": total, "floor_bytes": int(floor), "days": days}
+
+
+def missing(config: Config) -> list[Path]:
+    """Folders that the configuration names and that are not there yet."""
+    return [folder for folder in (config.agent.data_dir,) if not folder.is_dir()]
+
+
+def _by_time(recording: RecordingSettings) -> float | None:
+    return 3600 / recording.length_s if recording.length_s else None
+
+
+def _captures_per_hour(recording: RecordingSettings, rows_hz: float, row_bytes: float) -> float:
+    lengths_s = [
+        recording.length_s,
+        recording.length_samples / rows_hz,
+        recording.length_bytes / (rows_hz * row_bytes),
+    ]
+    return max((3600 / length_s for length_s in lengths_s if length_s), default=0.0)
