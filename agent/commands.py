@@ -98,7 +98,7 @@ def obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
             continue
         if not isinstance(value, argument.kind):
             raise CommandError(f"{name}: {argument.name} = {value!r}: {argument.doc}")
-        if argument.kind is dict and not all(_scalar(item) for item in value.items()):
+        if isinstance(value, dict) and not all(_scalar(item) for item in value.items()):
             raise CommandError(f"{name}: {argument.name}: names with text, numbers, true, false or null")
         arguments[argument.name] = value
     method: Callable[..., Any] = getattr(daemon, command.name)

@@ -1,6 +1,5 @@
 """The daemon: the one file that knows everybody; it opens the far end first and the sensors last, and unwinds back."""
 
-import fcntl
 import logging
 import os
 import random
@@ -17,20 +16,22 @@ from agent import commands
 from agent.answers import Answers
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.config import Config, ConfigError, load
+from agent.config import Config, load
 from agent.control import Control
 from agent.database import Database
 from agent.developer import Developer
 from agent.device import identify
 from agent.disk_sync import DiskSync
 from agent.finishing import Finishing
-from agent.monitor import Parts
+from agent.folder import Busy, DataFolder
+from agent.housekeeping import keep_room, rebuild_catalogue
+from agent.monitor import Parts, Recorder
 from agent.negative import NegativeWriter
 from agent.outbox import Outbox
 from agent.picture_writer import PictureRecorder
-from agent.pictures import PictureWriter
-from agent.rebuild import adopt, rebuild
-from agent.recording import Orders
+from agent.pictures import PictureWriter, settle
+from agent.rebuild import adopt
+from agent.recording import Orders, RecordingSettings
 from agent.retention import Retention
 from agent.ring import Ring
 from agent.sample_writer import SampleWriter
@@ -42,27 +43,29 @@ from drivers.ports import boottime_ns
 
 log = logging.getLogger(__name__)
 
-EXIT_CONFIG = 78
 EXIT_FAILED = 70
 EXIT_BUSY = 75
 _DEVELOP_S = 3.0
 """How long a stopping daemon goes on developing; what is left waits for the next start."""
-_HOUSEKEEPING_S = 5.0
+_JOIN_S = 5.0
 
-
-class Busy(Exception):
-    """Another daemon runs on this data folder."""
+Start = Callable[[Callable[[str, BaseException], None]], Worker]
 
 
 class Daemon:
-    """Everything that runs on one data folder, as a context: entering starts it, leaving stops it."""
+    """Everything that runs on one data folder, as a context: entering starts it, leaving stops it.
+
+    Entering raises Busy where another daemon has the folder.
+    """
 
     def __init__(self, config: Config) -> None:
-        self.config = config
         self.exit_code = 0
+        self._config = config
         self._stop = threading.Event()
         self._stack = ExitStack()
         self._workers: list[Worker] = []
+        self._clock = Clock()
+        self._begun_ns = boottime_ns()
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -90,39 +93,41 @@ class Daemon:
         self.exit_code = EXIT_FAILED
         self._stop.set()
 
-    def _open(self, stack: ExitStack) -> None:
-        config, settings = self.config, self.config.agent
-        clock = Clock()
-        begun_ns = boottime_ns()
-        data_dir = settings.data_dir
-        recording, captures, quarantine, secrets = _folders(data_dir)
-        stack.enter_context(_Lock(data_dir / "agent.lock"))
-        device = identify(settings.device, settings.device_id)
+    def _run(self, stack: ExitStack, start: Start) -> None:
+        """Starts a thread that the stack will stop."""
+        worker = start(self._failed)
+        self._workers.append(worker)
+        stack.callback(worker.stop, _JOIN_S)
 
-        database = stack.enter_context(Database(data_dir / "agent.db", quarantine=quarantine))
-        catalogue = Catalogue(database, captures)
-        outbox = Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=random.Random())  # noqa: S311
+    def _open(self, stack: ExitStack) -> None:
+        config, settings = self._config, self._config.agent
+        folder = stack.enter_context(DataFolder(settings.data_dir))
+        device = identify(settings.device, settings.device_id)
+        database = stack.enter_context(Database(folder.database, quarantine=folder.quarantine))
+        catalogue = Catalogue(database, folder.captures)
+        clock = self._clock
+        outbox = Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=_chance())
         outbox.release_all()
+
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-        home = Home(device.name, device.id, secrets, Path(credentials) if credentials else None)
-        sync = Sync(
-            {name: (t.kind, t.settings.open(home), t.delivery) for name, t in config.targets.items()},
-            outbox=outbox,
-            catalogue=catalogue,
-            clock=clock,
-        )
+        home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
+        targets = {name: (t.kind, t.settings.open(home), t.delivery) for name, t in config.targets.items()}
+        sync = Sync(targets, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance())
         self._workers += sync.start(self._failed)
         stack.callback(sync.stop)
 
-        owes = {name: r.targets for name, r in config.recordings.items()}
+        owes = {name: recipe.targets for name, recipe in config.recordings.items()}
         finishing = Finishing(
-            database=database, catalogue=catalogue, outbox=outbox, captures=captures, targets=owes, owed=sync.wake
+            database=database,
+            catalogue=catalogue,
+            outbox=outbox,
+            captures=folder.captures,
+            targets=owes,
+            owed=sync.wake,
         )
-        developer = Developer(
-            folder=recording, quarantine=quarantine, finishing=finishing, formats=config.formats, clock=clock
-        )
-        self._adopt(finishing, developer, recording, quarantine)
-        stack.callback(self._start(developer.start).stop)
+        developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing)
+        self._take_over(folder, finishing, developer)
+        self._run(stack, developer.start)
         stack.callback(_drain, developer)
 
         recorders: dict[str, SampleWriter | PictureRecorder] = {}
@@ -130,18 +135,22 @@ class Daemon:
         def negatives() -> list[NegativeWriter]:
             return [negative for recorder in recorders.values() for negative in recorder.open_negatives()]
 
-        disk_sync = DiskSync(every_s=settings.durable_every_s, negatives=negatives, finishing=finishing)
-        stack.callback(self._start(disk_sync.start).stop)
+        disk_sync = DiskSync(
+            every_s=settings.durable_every_s,
+            negatives=negatives,
+            finishing=finishing,
+            clock=clock,
+            date_wait_s=settings.date_wait_s,
+        )
+        self._run(stack, disk_sync.start)
         retention = Retention(
             floor_bytes=settings.free_floor_bytes,
             floor_percent=settings.free_floor_percent,
             give_up_undelivered=settings.give_up_undelivered,
             catalogue=catalogue,
             outbox=outbox,
-            captures=captures,
+            captures=folder.captures,
         )
-        retention.step()
-
         streams = {
             name: Stream(
                 name,
@@ -149,20 +158,25 @@ class Daemon:
                 stream.settings,
                 ring=Ring(settings.ring_s, settings.ring_bytes),
                 clock=clock,
-                jitter=random.Random(),  # noqa: S311  spreads retries, guards nothing
+                jitter=_chance(),
             )
             for name, stream in config.streams.items()
         }
-        for name, recipe in config.recordings.items():
-            orders = Orders(name, recipe)
+
+        def recorder(name: str, recipe: RecordingSettings) -> SampleWriter | PictureRecorder:
             members = [streams[stream] for stream in recipe.streams]
             required = catalogue.configuration(recipe.require_configuration) if recipe.require_configuration else None
             if all(config.streams[stream].pictures for stream in recipe.streams):
                 writer = PictureWriter(
-                    recording, captures, device=device, recording=name, full_names=recipe.picture_name == "full", clock=clock
+                    folder.recording,
+                    folder.captures,
+                    recording=name,
+                    device=device,
+                    clock=clock,
+                    full_names=recipe.picture_name == "full",
                 )
-                recorders[name] = PictureRecorder(
-                    orders,
+                return PictureRecorder(
+                    Orders(name, recipe),
                     recipe,
                     members,
                     pictures=writer,
@@ -170,118 +184,94 @@ class Daemon:
                     room=retention.must_stop,
                     required=required,
                 )
-            else:
-                recorders[name] = SampleWriter(
-                    orders,
-                    recipe,
-                    members,
-                    folder=recording,
-                    clock=clock,
-                    device=device,
-                    finished=developer.add,
-                    room=retention.must_stop,
-                    required=required,
-                )
-        for recorder in recorders.values():
-            stack.callback(self._start(recorder.start).stop)
-        stack.callback(self._start(_housekeeping(retention)).stop)
-        parts = Parts(
-            device=device.name,
-            data_dir=data_dir,
-            clock=clock,
-            streams=streams,
-            recorders=recorders,
-            catalogue=catalogue,
-            outbox=outbox,
-            sync=sync,
-            developer=developer,
-            disk_sync=disk_sync,
-            retention=retention,
-            workers=lambda: self._workers,
-            begun_ns=begun_ns,
-        )
-        answers = Answers(parts)
-        control = Control(data_dir, lambda name, given: commands.obey(answers, name, given))
-        stack.callback(self._start(control.start).stop)
+            return SampleWriter(
+                Orders(name, recipe),
+                recipe,
+                members,
+                folder=folder.recording,
+                clock=clock,
+                device=device,
+                finished=developer.add,
+                room=retention.must_stop,
+                required=required,
+            )
+
+        recorders.update({name: recorder(name, recipe) for name, recipe in config.recordings.items()})
+        writers: list[Recorder] = []
+        for one in recorders.values():
+            self._run(stack, one.start)
+            writers.append(one)
+        self._run(stack, keep_room(retention))
         if database.rebuilt_because:
-            stack.callback(self._start(_rebuilding(finishing, sync)).stop)
-        readers = [self._start(stream.start) for stream in streams.values()]
+            self._run(
+                stack, rebuild_catalogue(database, catalogue, outbox, folder=folder, targets=owes, wake=sync.wake)
+            )
+        answers = Answers(
+            Parts(
+                device=device.name,
+                data_dir=settings.data_dir,
+                clock=clock,
+                streams=streams,
+                recorders=dict(recorders),
+                catalogue=catalogue,
+                outbox=outbox,
+                sync=sync,
+                developer=developer,
+                disk_sync=disk_sync,
+                retention=retention,
+                workers=lambda: self._workers,
+                begun_ns=self._begun_ns,
+            )
+        )
+        self._run(stack, Control(settings.data_dir, lambda name, given: commands.obey(answers, name, given)).start)
+        readers = [stream.start(self._failed) for stream in streams.values()]
+        self._workers += readers
         stack.callback(_stop_all, readers)
-        log.info("capture-agent runs: %s on %s", ", ".join(streams), data_dir)
+        log.info("recording %s on %s", ", ".join(streams), settings.data_dir)
 
-    def _start(self, start: Callable[[Callable[[str, BaseException], None]], Worker]) -> Worker:
-        worker = start(self._failed)
-        self._workers.append(worker)
-        return worker
-
-    def _adopt(self, finishing: Finishing, developer: Developer, recording: Path, quarantine: Path) -> None:
+    def _take_over(self, folder: DataFolder, finishing: Finishing, developer: Developer) -> None:
         """What an earlier run left in the recording folder: pictures are finished, negatives developed."""
-        whole = adopt(recording, quarantine=quarantine)
-        if whole:
-            log.info("%d finished captures of an earlier run are taken over", len(whole))
-            finishing.finish(whole)
-        negatives = sorted([*recording.glob("*.negative"), *recording.glob("*.negative.part")])
+        settle(folder.recording)
+        whole = adopt(folder.recording, quarantine=folder.quarantine)
+        finishing.finish(whole)
+        negatives = sorted([*folder.recording.glob("*.negative"), *folder.recording.glob("*.negative.part")])
         for negative in negatives:
             developer.add(negative)
-        if negatives:
-            log.info("%d recordings of an earlier run are developed", len(negatives))
+        if whole or negatives:
+            log.info("of an earlier run: %d finished captures, %d recordings to develop", len(whole), len(negatives))
 
 
 def run(config_path: Path) -> int:
-    """Runs a daemon until SIGTERM or SIGINT; the exit code for the process."""
-    try:
-        config = load(config_path)
-    except ConfigError as error:
-        print(error, file=sys.stderr)  # noqa: T201  before there is a log
-        return EXIT_CONFIG
+    """Runs a daemon until SIGTERM or SIGINT; the exit code for the process. ConfigError."""
+    config = load(config_path)
     logging.basicConfig(level=config.agent.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(0.001)  # a reader that waits for the interpreter gets it from the developer sooner
+    daemon = Daemon(config)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        daemon.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
-        with Daemon(config) as daemon:
-
-            def stop(number: int, frame: FrameType | None) -> None:
-                daemon.stop()
-
-            signal.signal(signal.SIGTERM, stop)
-            signal.signal(signal.SIGINT, stop)
+        with daemon:
             return daemon.wait()
     except Busy as error:
-        print(error, file=sys.stderr)  # noqa: T201
+        log.critical("%s", error)
         return EXIT_BUSY
 
 
-def _folders(data_dir: Path) -> tuple[Path, Path, Path, Path]:
-    folders = [data_dir / name for name in ("recording", "captures", "quarantine", "secrets")]
-    for folder in folders:
-        folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-    folders[3].chmod(0o700)
-    recording, captures, quarantine, secrets = folders
-    return recording, captures, quarantine, secrets
-
-
-class _Lock:
-    """One daemon per data folder: a file lock that ends with the process."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._fd)
-            raise Busy(f"another capture-agent runs on {self._path.parent}") from None
-
-    def __exit__(self, *error: object) -> None:
-        os.close(self._fd)
+def _chance() -> random.Random:
+    """Spreads retries; guards nothing."""
+    return random.Random()  # noqa: S311
 
 
 def _stop_all(workers: Sequence[Worker]) -> None:
+    """All at once: each may be in a read that it finishes first."""
     for worker in workers:
         worker.stopping.set()
     for worker in workers:
-        worker.stop(5.0)
+        worker.stop(_JOIN_S)
 
 
 def _drain(developer: Developer) -> None:
@@ -291,13 +281,3 @@ def _drain(developer: Developer) -> None:
         threading.Event().wait(0.05)
     if developer.queued:
         log.info("%d recordings are developed at the next start", developer.queued)
-
-
-def _housekeeping(retention: Retention) -> Callable[[Callable[[str, BaseException], None]], Worker]:
-    """A thread that keeps the disk from filling."""
-
-    def keep(worker: Worker) -> None:
-        while not worker.wait(_HOUSEKEEPING_S):
-            retention.step()
-
-    return lambda failed: Worker("keep room", keep, failed, silence_s=120.0).start()

@@ -5,15 +5,15 @@ import logging
 import queue
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.capture import SCHEMA, Capture, Payload
-from agent.clock import Clock, iso
+from agent.clock import iso
 from agent.film import Film
 from agent.finishing import Finishing
-from agent.formats import FormatSettings
+from agent.formats import Format, format_module
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ _ATTEMPTS = 2
 
 
 class Developer:
-    """Develops negatives in the order they come. `formats` are those of each recording, the first the preferred."""
+    """Develops negatives in the order they come, into the formats that each one's own head asks for."""
 
     def __init__(
         self,
@@ -34,14 +34,10 @@ class Developer:
         folder: Path,
         quarantine: Path,
         finishing: Finishing,
-        formats: Mapping[str, Mapping[str, FormatSettings]],
-        clock: Clock,
     ) -> None:
         self._folder = folder
         self._quarantine = quarantine
         self._finishing = finishing
-        self._formats = formats
-        self._clock = clock
         self._queue: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._failures: dict[Path, int] = {}
         self._resting: list[Path] = []
@@ -95,9 +91,7 @@ class Developer:
         head = film.head
         name = str(head["name"])
         payloads = []
-        formats = self._formats.get(str(head["recording"])) or self._formats[""]
-        for kind, settings in formats.items():
-            form = settings.open()
+        for kind, form in _formats(head["settings"]["format"]):
             path = self._folder / f"{name}{form.suffix}"
             part = path.with_name(path.name + ".part")
             form.develop(film, part, breathe)
@@ -178,3 +172,11 @@ class Developer:
             "failed": self._quarantined,
             "error": self._error,
         }
+
+
+def _formats(wanted: Sequence[str | Mapping[str, Any]]) -> Iterator[tuple[str, Format]]:
+    """(name, format) as a recording's `format` names them: a name, or a table with `kind` and options."""
+    for item in wanted:
+        options = {"kind": item} if isinstance(item, str) else dict(item)
+        kind = str(options.pop("kind"))
+        yield kind, format_module(kind).Settings(**options).open()

@@ -70,11 +70,11 @@ class Stream:
 
     def snap(self) -> bool:
         """Asks the driver for one more picture; False where it cannot give one now. From any thread."""
-        driver = self._open_driver
-        if not isinstance(driver, Snapper):
-            return False
-        driver.snap()
-        return True
+        driver: object = self._open_driver
+        if isinstance(driver, Snapper):
+            driver.snap()
+            return True
+        return False
 
     def run(self, worker: Worker) -> None:
         """Opens, reads, and opens again, until the worker stops."""

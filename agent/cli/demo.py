@@ -25,7 +25,9 @@ def report(proof: Proof) -> int:
     for complaint in proof.complaints:
         click.secho(f"WRONG: {complaint}", fg="red")
     if not proof.complaints:
-        click.echo(f"{proof.captures} captures, every sample and picture in them exactly what the virtual devices sent.")
+        click.echo(
+            f"{proof.captures} captures, every sample and picture in them exactly what the virtual devices sent."
+        )
     console.print(f"captures      {proof.folder / 'data' / 'captures'}", soft_wrap=True)
     console.print(f"in the folder {proof.folder / 'archive'}", soft_wrap=True)
     console.print(f"over HTTP     {proof.folder / 'received'}", soft_wrap=True)

@@ -19,7 +19,9 @@ def run_command(ctx: click.Context, config: Path) -> None:
 
 @click.command("demo")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("demo-data"), show_default=True)
-@click.option("--seconds", type=click.FloatRange(10, 3600), default=12.0, show_default=True, help="How long to capture.")
+@click.option(
+    "--seconds", type=click.FloatRange(10, 3600), default=12.0, show_default=True, help="How long to capture."
+)
 @click.pass_context
 def demo_command(ctx: click.Context, folder: Path, seconds: float) -> None:
     """Capture three virtual sensors with the real daemon, deliver them through an outage, and check every sample.
