@@ -1,0 +1,108 @@
+"""Sync: delivers what is owed, with one courier for each target, so that no target waits for another."""
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.catalogue import Catalogue
+from agent.clock import Clock
+from agent.courier import Courier
+from agent.delivery import Delivery
+from agent.ledger import Ledger
+from agent.outbox import Counts, Outbox
+from agent.targets import Target
+from agent.worker import Worker
+
+__all__ = ["Delivery", "Sync"]
+
+_STOP_S = 5.0
+"""How long uploads that were cut get to come back; the daemon as a whole has ten seconds."""
+
+
+class Sync:
+    """All couriers. `start` begins, `stop` ends within seconds even while uploads hang. For any thread."""
+
+    def __init__(
+        self,
+        targets: Mapping[str, tuple[str, Target, Delivery]],
+        *,
+        outbox: Outbox,
+        catalogue: Catalogue,
+        clock: Clock,
+        jitter: random.Random | None = None,
+    ) -> None:
+        """`targets` by name: (kind, the target, how to deliver to it). They are closed by `stop`."""
+        self._outbox = outbox
+        self._clock = clock
+        self._ledger = Ledger(outbox, clock.boottime_ns)
+        self._kinds = {name: kind for name, (kind, _, _) in targets.items()}
+        self._couriers = {
+            name: Courier(
+                name,
+                target,
+                delivery,
+                outbox=outbox,
+                catalogue=catalogue,
+                ledger=self._ledger,
+                now=clock.boottime_ns,
+                jitter=jitter or random.Random(),  # noqa: S311  spreads retries, guards nothing
+            )
+            for name, (_, target, delivery) in targets.items()
+        }
+
+    def start(self, failed: Callable[[str, BaseException], None]) -> list[Worker]:
+        """Starts delivering. All threads that there may be, for the watchdog; `failed` hears of one that broke."""
+        return [worker for courier in self._couriers.values() for worker in courier.start(failed)]
+
+    def stop(self) -> None:
+        """Cuts what is under way, gives back all leases, commits, and closes the targets. May be called twice."""
+        for courier in self._couriers.values():
+            courier.ask()
+        until_ns = self._clock.boottime_ns() + int(_STOP_S * 1e9)
+        for courier in self._couriers.values():
+            courier.join(until_ns)
+        self._ledger.commit()
+
+    def wake(self) -> None:
+        """Says that something new is owed to somebody."""
+        for courier in self._couriers.values():
+            courier.wake()
+
+    def sync_now(self, name: str | None = None) -> None:
+        """Tries at once whatever rests after failures, of one target or of all. KeyError: no such target."""
+        for courier in self._named(name):
+            courier.retry_now()
+
+    def pause(self, name: str | None = None) -> None:
+        """Begins no further uploads to one target, or to all; those under way go on. KeyError as above."""
+        for courier in self._named(name):
+            courier.pause(True)
+
+    def resume(self, name: str | None = None) -> None:
+        """Sends again. KeyError as above."""
+        for courier in self._named(name):
+            courier.pause(False)
+
+    def health(self) -> dict[str, dict[str, Any]]:
+        """By target: kind, state, what is owed and since when, what was done since the start.
+
+        `state` is idle, sending, failing (it answers, but takes nothing), unreachable, paused or stopped.
+        """
+        counts, wall_ns = self._outbox.counts(), self._clock.wall_ns()
+        found = {}
+        for name, courier in self._couriers.items():
+            count = counts.get(name, Counts())
+            oldest_s = None if count.oldest_ns is None else max(0.0, (wall_ns - count.oldest_ns) / 1e9)
+            found[name] = {
+                "kind": self._kinds[name],
+                "owed": count.owed,
+                "owed_bytes": count.owed_bytes,
+                "oldest_s": oldest_s and round(oldest_s, 1),
+                "refused": count.refused,
+                "delivered": count.delivered,
+                **courier.health(),
+            }
+        return found
+
+    def _named(self, name: str | None) -> list[Courier]:
+        return list(self._couriers.values()) if name is None else [self._couriers[name]]
