@@ -172,7 +172,7 @@ class Framer:
         return not gained or data[end] in (self._head[0], data[end - 1])
 
     def _plausible(self, number: bytes, channel: int, sequence: int) -> bool:
-        """Whether a header's channel and sequence are those of a frame soon after the given one, or after the newest."""
+        """Whether channel and sequence of a header are those of a frame soon after the given one, or the newest."""
         before = [sequence] if number[0] == channel else []
         before += [self._newest[number[0]]] if number[0] in self._newest else []
         after = int.from_bytes(number[1:], "little")

@@ -6,14 +6,16 @@ import os
 import select
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 from drivers.ports import DriverError, boottime_ns
 
 if TYPE_CHECKING:
     import serial
+
+    from drivers.ports.virtual.uart import VirtualLine
 
 LARGEST_READ = 1 << 16
 """About the most bytes that one `read` returns (the last piece may go beyond it)."""
@@ -25,19 +27,14 @@ _WRITE_S = 1.0
 _BY_ID = Path("/dev/serial/by-id")
 
 
-class Closing(Protocol):
-    """What a line may bring along that ends with it: the process of a virtual device."""
-
-    def close(self) -> None: ...
-
-
 class Uart:
     """One open serial line, 8N1 and raw. Every method raises DriverError, which names the port and what to try."""
 
-    def __init__(self, opened: "serial.Serial", path: str, far_end: Closing | None = None) -> None:
+    def __init__(self, opened: "serial.Serial", path: str, virtual: "VirtualLine | None" = None) -> None:
         self.path = path
         self._serial = opened
-        self._far_end = far_end
+        self.virtual = virtual
+        """What is at the far end, where it is virtual."""
         self._fd: int = opened.fileno()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
@@ -56,41 +53,44 @@ class Uart:
                 time.sleep(rest_s)
                 timeout -= rest_s
         with self._explained():
-            self._poll.poll(timeout * 1000)
-            data, self._flat_out = self._drain()
+            ready = self._poll.poll(timeout * 1000)
+            data, self._flat_out = self._drain() if ready else (b"", False)
+            if not data and any(events & ~select.POLLIN for _, events in ready):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))  # POLLHUP or POLLERR, and nothing left to read
         observed_ns = boottime_ns()
         self._rested_s = time.monotonic()
         return data, observed_ns
 
     def write(self, data: bytes) -> None:
         """Sends all of `data`, within a second."""
+        until_s = time.monotonic() + _WRITE_S
+        writable = select.poll()
+        writable.register(self._fd, select.POLLOUT)
         with self._explained():
-            self._serial.write(data)
+            while data:
+                if not writable.poll(max(0.0, until_s - time.monotonic()) * 1000):
+                    raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+                data = data[os.write(self._fd, data) :]
 
     def close(self) -> None:
         """Lets the line go; may be called twice."""
         self._fd = -1
-        with contextlib.suppress(OSError):  # the device may be gone; then there is nothing left to let go
-            self._serial.close()
-        if self._far_end is not None:
-            self._far_end.close()
+        self._serial.close()
+        if self.virtual is not None:
+            self.virtual.close()
 
     def _drain(self) -> tuple[bytes, bool]:
         """What there is, and whether the line was found full."""
         pieces: list[bytes] = []
         size, full = 0, False
         while size < LARGEST_READ:
-            try:
-                piece = os.read(self._fd, LARGEST_READ)
-            except BlockingIOError:
-                break
-            if not piece:  # a tty without a far end is always "ready" and always empty
-                raise OSError(errno.EIO, os.strerror(errno.EIO))
-            pieces.append(piece)
+            piece = os.read(self._fd, LARGEST_READ)  # pyserial sets VMIN = VTIME = 0: empty where there is nothing
+            if piece:
+                pieces.append(piece)
             size += len(piece)
             full = full or len(piece) >= _TTY_FULL
-            if len(piece) < _TTY_FULL and not full:
-                break  # at a low rate that was all: spare the call that would only say so
+            if not piece or not full:
+                break  # at a low rate one call gets it all: spare the one that would only say so
         return (pieces[0] if len(pieces) == 1 else b"".join(pieces)), full
 
     @contextlib.contextmanager
@@ -103,20 +103,21 @@ class Uart:
             raise explained(error, self.path) from error
 
 
-def open_uart(port: str, baud: int, far_end: Callable[[], tuple[str, Closing]] | None = None) -> Uart:
+def open_uart(port: str, baud: int, *, device: str, virtual: Mapping[str, Any]) -> Uart:
     """Opens the tty at the path `port`, for us alone. (That toggles DTR: many boards start anew.)
 
-    For `port = "virtual"`, `far_end` starts a virtual device and says the path of its tty. Raises DriverError.
+    For `port = "virtual"` the model `device` in `drivers.ports.virtual`, which gets the document `virtual`, is started
+    at the far end of a pseudo-terminal, which then is opened as any other port. Raises DriverError.
     """
     if port != "virtual":
         return Uart(_opened(port, baud), port)
-    if far_end is None:
-        raise DriverError('port = "virtual", but this driver has no virtual device')
-    path, device = far_end()
+    from drivers.ports.virtual.uart import VirtualLine  # noqa: PLC0415  only where configured
+
+    line = VirtualLine(device, virtual)
     try:
-        return Uart(_opened(path, baud), path, device)
+        return Uart(_opened(line.path, baud), line.path, line)
     except DriverError:
-        device.close()
+        line.close()
         raise
 
 
@@ -124,7 +125,7 @@ def _opened(path: str, baud: int) -> "serial.Serial":
     import serial  # noqa: PLC0415  only where a line is configured
 
     try:
-        return serial.Serial(path, baud, timeout=0, write_timeout=_WRITE_S, exclusive=True)
+        return serial.Serial(path, baud, timeout=0, exclusive=True)
     except (OSError, termios.error) as error:
         raise explained(error, path) from error
     except ValueError as error:
@@ -164,7 +165,7 @@ _MEANINGS = {
     errno.EIO: _GONE,
     errno.ENXIO: _GONE,
     errno.ENODEV: _GONE,
-    errno.EBADF: _GONE,
+    errno.ETIMEDOUT: "it does not take what we send; check that flow control is off, and the device",
     errno.ENOTTY: "this is no serial port; `port` is a path such as /dev/serial/by-id/usb-...",
     errno.EISDIR: "this is a folder; `port` is a path such as /dev/serial/by-id/usb-...",
 }
