@@ -70,9 +70,10 @@ def test_two_seconds_at_1_khz_come_out_row_for_row() -> None:
 
 
 def test_the_smaller_fifo_of_an_mpu6500_and_late_answers_lose_nothing() -> None:
-    settings = virtual_settings(accel_range_g=4, gyro_range_dps=500, virtual={"who_am_i": 0x70, "delay_s": 0.004})
-    got = read_rows(settings, 700)
-    assert np.array_equal(got, Motion(1, 1000.0, lsb=(8192.0, 65.5)).rows(0, 700))
+    virtual = {"who_am_i": 0x70, "delay_s": 0.004}
+    settings = virtual_settings(rate_hz=500, accel_range_g=4, gyro_range_dps=500, virtual=virtual)
+    got = read_rows(settings, 350)
+    assert np.array_equal(got, Motion(1, 500.0, lsb=(8192.0, 65.5)).rows(0, 350))
 
 
 def test_a_replayed_file_comes_out_as_it_is_and_begins_again(tmp_path: Path) -> None:
@@ -169,24 +170,24 @@ def test_another_chip_at_the_address_is_refused() -> None:
 
 
 def test_a_chip_that_no_longer_acknowledges_says_where_and_what_to_try() -> None:
-    driver = virtual_settings(virtual={"faults": ("0.4 nack 60",)}).open()
+    driver = virtual_settings(virtual={"faults": ("0.6 nack 60",)}).open()
     try:
-        driver.start()
         with pytest.raises(DriverError, match=r"mpu6050 at 0x68 on the virtual bus: nobody answers.*errno 121"):
+            driver.start()
             read_until(driver, 60_000)
     finally:
         driver.close()
 
 
 def test_noise_on_the_bus_invents_no_samples() -> None:
-    driver = virtual_settings(virtual={"faults": ("0.5 garble 60",)}).open()
+    driver = virtual_settings(virtual={"faults": ("1 garble 60",)}).open()
     try:
+        begun_ns = boottime_ns()
         driver.start()
-        begun_ns = boottime_ns() - int(20e6)
         with pytest.raises(DriverError, match="noise"):
             for _ in range(500):
                 block = driver.read(0.2)
-                assert block is None or block.newest < (boottime_ns() - begun_ns) / 1e6 * 1.1 + 10
+                assert block is None or block.newest < (boottime_ns() - begun_ns) / 1e6 * 1.1
     finally:
         driver.close()
 

@@ -156,8 +156,9 @@ def explained(error: OSError, chip: str, bus: int | str, address: int) -> Driver
     if code == errno.ENOENT:
         there = ", ".join(sorted(str(found) for found in Path("/dev").glob("i2c-*"))) or "no I2C bus at all"
         meaning += f" (there is {there})"
+    number = path.rpartition("-")[2] if path.startswith("/dev/i2c-") else "BUS"
     text = f"{chip} at 0x{address:02x} on {path}: {meaning} [errno {code} {errno.errorcode.get(code, '')}]"
-    return DriverError(text.replace("BUS", path.rpartition("-")[2]))
+    return DriverError(text.replace("-y BUS", f"-y {number}"))
 
 
 _NOBODY = (

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import default_rng  # here, since numpy loads it late and a FIFO fills meanwhile
 
 ACCEL_LSB_PER_G = 4096.0
 GYRO_LSB_PER_DPS = 16.4
@@ -89,7 +90,7 @@ class Motion:
             ],
             axis=1,
         )
-        noise = np.random.default_rng((self._seed, chunk)).standard_normal((_CHUNK, 6)) * np.repeat((8.0, 1.7), 3)
+        noise = default_rng((self._seed, chunk)).standard_normal((_CHUNK, 6)) * np.repeat((8.0, 1.7), 3)
         rows = _whole(values * self._lsb + noise)
         self._cached = (chunk, rows)
         return rows
