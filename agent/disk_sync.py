@@ -1,4 +1,4 @@
-"""The disk-sync thread: the only place that waits for the disk while recording, so that a stalling card delays nobody."""
+"""The disk-sync thread: the one place that waits for the disk while recording; a stalling card delays nobody else."""
 
 import logging
 import queue

@@ -43,9 +43,9 @@ class Finishing:
         outbox: Outbox,
         captures: Path,
         targets: Mapping[str, Sequence[str]],
-        owed: Callable[[Sequence[str]], None],
+        owed: Callable[[], None],
     ) -> None:
-        """`targets`: those of each recording; `owed` is told which targets have something new."""
+        """`targets`: those of each recording; `owed` is called when targets have something new."""
         self._database = database
         self._catalogue = catalogue
         self._outbox = outbox
@@ -75,7 +75,7 @@ class Finishing:
                 for path in capture.files:
                     path.unlink(missing_ok=True)
             self.finished += len(placed)
-        self._owed(sorted({target for targets in names for target in targets}))
+        self._owed()
         return placed
 
     def _link(self, capture: Capture) -> Capture:

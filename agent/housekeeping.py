@@ -44,7 +44,7 @@ def rebuild_catalogue(
     *,
     folder: DataFolder,
     targets: Mapping[str, Sequence[str]],
-    wake: Callable[[Sequence[str]], None],
+    wake: Callable[[], None],
 ) -> Callable[[Failed], Worker]:
     """A thread that finds all captures again after the database had to be set aside."""
 
@@ -54,6 +54,9 @@ def rebuild_catalogue(
             if worker.stopping.is_set():
                 raise _StoppedEarly
 
+        if not any(folder.captures.iterdir()):
+            database.rebuilt()  # a first start
+            return
         log.warning("the catalogue is rebuilt from the sidecars: %s", database.rebuilt_because)
         try:
             done = rebuild(
@@ -68,6 +71,6 @@ def rebuild_catalogue(
         except _StoppedEarly:
             return
         log.warning("found %d captures; %d did not fit and lie in quarantine", done.captures, done.quarantined)
-        wake(sorted({name for names in targets.values() for name in names}))
+        wake()
 
     return lambda failed: Worker("rebuild", run, failed, silence_s=120.0).start()

@@ -64,6 +64,7 @@ class SampleWriter:
         self._take: Take | None = None
         self._closing: list[Take] = []
         self._recent: dict[str, deque[Block]] = {stream.name: deque() for stream in streams}
+        self._begun = False
         self._waiting_since_ns = 0
         self._changed_since_ns = 0
         self._captures = 0
@@ -134,7 +135,7 @@ class SampleWriter:
             self._remember(stream, blocks[stream.name])
         if not self.orders.wanted:
             self._cut("command")
-            self._waiting_since_ns = 0
+            self._waiting_since_ns, self._begun = 0, False
 
     def _running(self) -> list[Stream]:
         return [stream for stream in self.streams if stream.state == "running" and stream.identity is not None]
@@ -145,12 +146,12 @@ class SampleWriter:
             self.orders.refuse(why)
             return False
         self._waiting_since_ns = self._waiting_since_ns or now
-        patient = now - self._waiting_since_ns < _GATHER_NS and not self._captures
+        patient = now - self._waiting_since_ns < _GATHER_NS and not self._begun
         running = self._running()
         return bool(running) and not (patient and len(running) < len(self.streams))
 
     def _watch(self, take: Take, now: int) -> None:
-        """Cuts where streams came, went or changed, where the lead is silent though time is up, where the disk is full."""
+        """Cuts where streams came or went, where the lead is silent though time is up, where the disk is full."""
         running = self._running()
         if not running or (running == take.streams and [s.identity for s in running] == take.identities):
             self._changed_since_ns = 0
@@ -191,6 +192,7 @@ class SampleWriter:
                 blocks[stream.name] = [b for b in recent if b.observed_ns >= begun_ns - _OVERLAP_NS]
                 self._recent[stream.name].clear()
         self._take = take
+        self._begun = True
         self.orders.resume()
 
     def _write(self, stream: Stream, block: Block) -> None:

@@ -1,4 +1,4 @@
-"""A take: one capture of samples in progress, its negative with the streams in it and where its lead begins and ends."""
+"""A take: one capture of samples in progress, its negative, its streams, and where its lead begins and ends."""
 
 import dataclasses
 import json
