@@ -134,7 +134,9 @@ def _opened(path: str, baud: int) -> "serial.Serial":
 
 def explained(error: Exception, path: str) -> DriverError:
     """The DriverError for what a tty answered: where, what it means, what to try."""
-    code = next((n for n in (getattr(error, "errno", None), *error.args) if isinstance(n, int)), 0)
+    # pyserial hands some errors on as text alone: the number is then in what it caught
+    caught = (error, error.__context__) if error.__context__ is not None else (error,)
+    code = next((n for e in caught for n in (getattr(e, "errno", None), *e.args) if isinstance(n, int)), 0)
     if code == errno.ENOENT:
         meaning = f"there is no such port; {_there()}"
     else:

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from drivers.ports.virtual import Wire
 from drivers.ports.virtual.motion import Motion
@@ -39,6 +40,21 @@ def announcement(version: int, rate_hz: float, rows: int) -> bytes:
         "column_location": {name: place for place, name in enumerate(COLUMNS)},
     }
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def frames(rows: npt.NDArray[np.int16], rows_per_packet: int, sequence: int, channel: int = 0) -> npt.NDArray[np.uint8]:
+    """Version 2 frames of `rows`, shape (n, columns), numbered from `sequence`: an array with a frame in each line."""
+    payload = rows.astype("<i2").reshape(len(rows) // rows_per_packet, -1).view(np.uint8)
+    count, size = payload.shape
+    made = np.zeros((count, size + 10), np.uint8)
+    made[:, 0] = 0xFF
+    made[:, 1:3] = np.array([size + 6], "<u2").view(np.uint8)
+    made[:, 4] = channel
+    numbers = (np.arange(sequence, sequence + count) % (1 << 32)).astype("<u4")
+    made[:, 5:9] = numbers.view(np.uint8).reshape(count, 4)
+    made[:, 9:-1] = payload
+    made[:, -1] = np.bitwise_xor.reduce(made[:, 3:-1], axis=1)
+    return made
 
 
 class Ssi:
@@ -122,17 +138,7 @@ class Ssi:
     def _encoded(self, first: int, count: int) -> bytes:
         """Packets `first` ... as they stand on the line."""
         rows = self._motion.rows(first * self._rows, count * self._rows).astype("<i2")
-        if self._version == 1:
-            return rows.tobytes()
-        payload = rows.view(np.uint8).reshape(count, -1)
-        frames = np.zeros((count, payload.shape[1] + 10), np.uint8)
-        frames[:, 0] = 0xFF
-        frames[:, 1:3] = np.array([payload.shape[1] + 6], "<u2").view(np.uint8)
-        sequence = (np.arange(first + 1, first + count + 1) % (1 << 32)).astype("<u4")
-        frames[:, 5:9] = sequence.view(np.uint8).reshape(count, 4)
-        frames[:, 9:-1] = payload
-        frames[:, -1] = np.bitwise_xor.reduce(frames[:, 3:-1], axis=1)
-        return frames.tobytes()
+        return rows.tobytes() if self._version == 1 else frames(rows, self._rows, first + 1).tobytes()
 
 
 def main(wire: Wire, document: Mapping[str, Any]) -> None:
