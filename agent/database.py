@@ -91,6 +91,7 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
         self._connections.append(connection)
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA temp_store = MEMORY")  # or what triggers may have to undo goes to a file, page by page
         return connection
 
     def _prove(self, connection: sqlite3.Connection, reason: str, *, owner: bool) -> None:
