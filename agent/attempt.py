@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 def attempt(
-    name: str, target: Target, parcel: Parcel, catalogue: Catalogue, progress: Progress
+    name: str, target: Target, parcel: Parcel, *, catalogue: Catalogue, progress: Progress
 ) -> tuple[Outcome, Exception | None]:
     """What became of the parcel at the target called `name`, and the exception that says why.
 

@@ -167,6 +167,7 @@ class Courier:
         """Commits what is due, renews leases, claims and hands out. Seconds until there may be more to do."""
         if self._ledger.due_s() == 0:
             self._ledger.commit()
+            self._look_ns = 0
         now = self._now()
         self._renew(now)
         with self._lock:
@@ -263,7 +264,7 @@ class Courier:
 
         worker.beat()
         progress = Progress(dict(parcel.progress), store, worker.stopping, advance=advance)
-        return attempt(self.name, self._target, parcel, self._catalogue, progress)
+        return attempt(self.name, self._target, parcel, catalogue=self._catalogue, progress=progress)
 
     def _settle(self, parcel: Parcel, outcome: Outcome, error: Exception | None) -> None:
         """Counts the outcome, and puts it into the ledger. In trouble, nobody else is to go on."""

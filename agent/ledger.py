@@ -7,18 +7,16 @@ from agent.outbox import Outbox
 from agent.parcel import Backoff, Outcome
 
 _COUNT = 50
-_AFTER_S = 4.0
-"""At a trickle, one fsync in four seconds (900 an hour). A kill within them makes a few parcels be offered again, and
-targets recognise what they have."""
 
 
 class Ledger:
     """Collects outcomes from any thread; whoever of the dispatchers comes first commits them."""
 
-    def __init__(self, outbox: Outbox, now: Callable[[], int]) -> None:
-        """`now` is in nanoseconds."""
+    def __init__(self, outbox: Outbox, now: Callable[[], int], *, every_s: float) -> None:
+        """`now` is in nanoseconds; `every_s` is the longest that an outcome waits for others."""
         self._outbox = outbox
         self._now = now
+        self._every_s = every_s
         self._lock = threading.Lock()
         self._committing = threading.Lock()
         self._entries: list[tuple[Outcome, Backoff]] = []
@@ -38,7 +36,7 @@ class Ledger:
                 return None
             if len(self._entries) >= _COUNT:
                 return 0.0
-            return max(0.0, _AFTER_S - (self._now() - self._since_ns) / 1e9)
+            return max(0.0, self._every_s - (self._now() - self._since_ns) / 1e9)
 
     def commit(self) -> None:
         """Commits all outcomes there are. When this returns, those that were there before are on the disk."""

@@ -3,7 +3,7 @@
 import uuid
 from pathlib import Path
 
-from agent.capture import SCHEMA, Capture, Payload
+from agent.capture import SCHEMA, Capture, CaptureConfiguration, Payload
 
 
 def make_capture(
@@ -24,12 +24,14 @@ def make_capture(
         "revision": 1,
         "name": name,
         "recording": "walk",
-        "start": {
-            "boot_time_ns": 1,
-            "boot_id": "",
-            "wall_time": "2026-11-21T10:15:00.123000Z",
-            "clock": "synchronised",
-        },
+        "configuration": CaptureConfiguration("walk", {"version": 1, "streams": []}).as_json(),
+        "device": {"name": "bay3", "id": "0badcafe", "model": ""},
+        "software": {"name": "capture-agent", "version": "0"},
+        "start": start,
+        "duration_s": 0.0,
+        "streams": [],
+        "labels": {},
+        "metadata": {},
         "payloads": [{field: getattr(payload, field) for field in Payload.__dataclass_fields__}],
         **more,
     }

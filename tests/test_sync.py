@@ -1,0 +1,487 @@
+import contextlib
+import dataclasses
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agent.catalogue import Catalogue
+from agent.clock import Clock
+from agent.database import Database
+from agent.delivery import Delivery, Pace
+from agent.outbox import Outbox
+from agent.sync import Sync
+from agent.targets import Failed, Home, Later, Progress, Refused, Unreachable
+from agent.targets.directory import Settings as Directory
+from agent.targets.http import Settings as Http
+from agent.trouble import Trouble
+from drivers.settings import SettingsError
+from tests.captures import make_capture
+from tests.receiver import Fault, Receiver
+
+FAST = {"backoff_base_s": 0.1, "backoff_cap_s": 1.0}
+
+
+class Scripted:
+    """A target whose answers are a function's; remembers whom it was asked to take, and how many at once."""
+
+    formats: tuple[str, ...] = ()
+
+    def __init__(self, answer: Callable[[str, Progress], None] = lambda name, progress: None) -> None:
+        self.answer = answer
+        self.asked: list[str] = []
+        self.at_once = self.most_at_once = 0
+        self.closed = threading.Event()
+        self._lock = threading.Lock()
+
+    def put(self, capture, progress):
+        with self._lock:
+            self.asked.append(capture.name)
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            self.answer(capture.name, progress)
+            return {"name": capture.name}
+        finally:
+            with self._lock:
+                self.at_once -= 1
+
+    def close(self):
+        self.closed.set()
+
+
+class House:
+    """Catalogue, outbox and sync of a data folder, as the daemon puts them together."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder, self.stack = folder, stack
+        self.clock = Clock()
+        self.database = stack.enter_context(Database(folder / "agent.db", quarantine=folder / "quarantine"))
+        self.catalogue = Catalogue(self.database, folder / "captures")
+        self.outbox = Outbox(
+            self.database, boot_id=self.clock.boot_id, now=self.clock.boottime_ns, jitter=random.Random(1)
+        )
+        self.home = Home("bay3", "0badcafe", folder / "secrets")
+        self.broken: list[str] = []
+
+    def sync(self, *, commit_every_s: float = 0.05, **targets) -> Sync:
+        """Starts a sync to these targets, each a target or (target, Delivery options)."""
+        given = {name: t if isinstance(t, tuple) else (t, {}) for name, t in targets.items()}
+        sync = Sync(
+            {name: ("test", target, Delivery(**FAST | options)) for name, (target, options) in given.items()},
+            outbox=self.outbox,
+            catalogue=self.catalogue,
+            clock=self.clock,
+            jitter=random.Random(1),
+            commit_every_s=commit_every_s,
+        )
+        self.stack.callback(sync.stop)
+        sync.start(lambda thread, error: self.broken.append(f"{thread}: {error!r}"))
+        return sync
+
+    def owe(self, count: int, *targets: str, content: Callable[[int], bytes] = lambda n: b"%d" % n) -> list[str]:
+        """Makes captures that are owed to these targets; their names."""
+        captures = [make_capture(self.folder / "captures", content(n), name=f"capture{n:04d}") for n in range(count)]
+        with self.database.transaction(durable=True) as connection:
+            self.catalogue.add(connection, captures)
+            self.outbox.owe(connection, [(capture.uuid, capture.size, targets) for capture in captures])
+        return [capture.name for capture in captures]
+
+    def states(self, target: str) -> dict[str, str]:
+        """State of each parcel of a target, by the name of its capture."""
+        with self.database.reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT name, state FROM parcel JOIN capture ON capture.id = capture WHERE target = ?", (target,)
+                ).fetchall()
+            )
+
+    def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Waits for a condition."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "this should have happened by now"
+            assert not self.broken
+            time.sleep(0.01)
+
+
+@pytest.fixture
+def house(tmp_path):
+    with contextlib.ExitStack() as stack:
+        house = House(tmp_path, stack)
+        yield house
+        stack.close()
+        assert house.broken == []
+
+
+def names(parcels) -> list[str]:
+    return [parcel.name for parcel in parcels]
+
+
+def test_everything_reaches_every_target_once(house):
+    captures = house.owe(120, "nas", "lab")
+    (house.folder / "nas").mkdir()
+    with Receiver() as receiver:
+        sync = house.sync(
+            nas=Directory(path=str(house.folder / "nas")).open(house.home),
+            lab=Http(url=receiver.url + "/{file}").open(house.home),
+        )
+        house.until(lambda: not any(target["owed"] for target in sync.health().values()))
+        stored = Counter(path.strip("/") for path in receiver.stores)
+        sync.stop()
+    assert stored == Counter({f"{name}{suffix}": 1 for name in captures for suffix in (".csv", ".json")})
+    found = {path.name: path.read_bytes() for path in (house.folder / "nas").rglob("*.*")}
+    assert found == {path.name: path.read_bytes() for path in (house.folder / "captures").rglob("*.*")}
+    health = sync.health()["lab"]
+    assert (health["delivered"], health["owed"], health["retried"], health["state"]) == (120, 0, 0, "stopped")
+    assert health["sent_bytes"] > 0
+    assert health["error"] == ""
+
+
+def test_what_comes_later_is_sent_when_woken(house):
+    target = Scripted()
+    sync = house.sync(lab=target)
+    house.until(lambda: sync.health()["lab"]["state"] == "idle")
+    house.owe(1, "lab")
+    sync.wake()
+    house.until(lambda: target.asked == ["capture0000"], 2)
+
+
+@pytest.mark.parametrize("order", ["oldest-first", "newest-first"])
+def test_order(house, order):
+    captures = house.owe(30, "lab")
+    target = Scripted()
+    house.sync(lab=(target, {"connections": 1, "order": order}))
+    house.until(lambda: len(target.asked) == 30)
+    assert target.asked == (captures if order == "oldest-first" else captures[::-1])
+
+
+def test_as_many_at_once_as_allowed(house):
+    house.owe(30, "lab")
+    together = threading.Barrier(3, timeout=10)
+    target = Scripted(lambda name, progress: together.wait() and None)
+    house.sync(lab=(target, {"connections": 3}))
+    house.until(lambda: len(target.asked) == 30)
+    assert target.most_at_once == 3
+
+
+def test_while_unreachable_one_parcel_probes_and_no_other_row_changes(house, caplog, monkeypatch):
+    caplog.set_level(logging.INFO)
+    captures = house.owe(200, "lab")
+    away = True
+
+    def answer(name, progress):
+        if away:
+            raise Unreachable("no route")
+
+    claimed: list[int] = []
+    claim = house.outbox.claim
+
+    def counted(target, count, **options):
+        claimed.append(count)
+        return claim(target, count, **options)
+
+    monkeypatch.setattr(house.outbox, "claim", counted)
+    target = Scripted(answer)
+    sync = house.sync(lab=target)
+    house.until(lambda: len(claimed) == 3)
+    assert claimed == [8, 1, 1]
+    assert len(set(target.asked)) <= 8 + 1
+    assert set(house.states("lab").values()) <= {"waiting", "leased"}
+    assert list(house.states("lab").values()).count("leased") <= 1
+    assert {parcel.attempts for parcel in house.outbox.list("lab")} == {0}
+    away = False
+    sync.sync_now("lab")
+    house.until(lambda: sync.health()["lab"]["owed"] == 0)
+    assert sync.health()["lab"]["delivered"] == len(captures)
+    lines = [record.message for record in caplog.records if record.name == "agent.courier"]
+    assert [line.partition(",")[0] for line in lines] == ["lab is unreachable", "lab is reachable again"]
+
+
+def test_a_probe_that_is_itself_to_blame_steps_back(house):
+    captures = house.owe(3, "lab")
+
+    def answer(name, progress):
+        if name == captures[0]:
+            raise Unreachable("403: a fire wall does not like this one")
+
+    target = Scripted(answer)
+    sync = house.sync(lab=(target, {"connections": 1}))
+
+    def push() -> bool:
+        sync._couriers["lab"]._trouble.again_ns = 0  # rests are not what is tested
+        return house.states("lab")[captures[2]] == "delivered"
+
+    house.until(push)
+
+
+def test_a_target_never_holds_up_another(house):
+    house.owe(50, "lab", "nas", "dead")
+    hang = threading.Event()
+    dead = Scripted(lambda name, progress: hang.wait() and None)
+
+    def unreachable(name, progress):
+        raise Unreachable("gone")
+
+    sync = house.sync(lab=Scripted(), nas=Scripted(unreachable), dead=dead)
+    try:
+        house.until(lambda: sync.health()["lab"]["owed"] == 0)
+    finally:
+        hang.set()
+
+
+def test_a_poison_parcel_never_holds_up_another(house, caplog):
+    captures = house.owe(40, "lab")
+    poison = set(captures[:3])
+
+    def answer(name, progress):
+        if name == captures[0]:
+            raise Failed("the server dies of it")
+        if name == captures[1]:
+            raise ZeroDivisionError("a bug")
+        if name == captures[2]:
+            raise Later("still at it", 0.2)
+
+    target = Scripted(answer)
+    sync = house.sync(lab=(target, {"connections": 1}))
+    house.until(lambda: sync.health()["lab"]["owed"] == 3)
+    house.until(lambda: target.asked.count(captures[0]) >= 3)
+    assert {name for name, state in house.states("lab").items() if state != "delivered"} == poison
+    lines = [record for record in caplog.records if captures[0] in record.message]
+    assert lines
+    assert not any(record.exc_info for record in lines), "an expected fault is one line"
+    assert any(record.exc_info for record in caplog.records if captures[1] in record.message)
+
+
+def test_refused_is_parked_with_the_reason_and_max_attempts_too(house):
+    captures = house.owe(3, "lab")
+
+    def answer(name, progress):
+        if name == captures[0]:
+            raise Refused("too big")
+        if name == captures[1]:
+            raise Failed("once more")
+
+    target = Scripted(answer)
+    sync = house.sync(lab=(target, {"max_attempts": 3}))
+    house.until(lambda: sync.health()["lab"]["refused"] == 2)
+    assert {parcel.name: parcel.error for parcel in house.outbox.list("lab", "refused")} == {
+        captures[0]: "too big",
+        captures[1]: "once more",
+    }
+    assert Counter(target.asked) == {captures[0]: 1, captures[1]: 3, captures[2]: 1}
+
+
+def test_a_capture_whose_files_are_gone_is_refused(house):
+    (name,) = house.owe(1, "lab")
+    (house.folder / f"captures/2026-11-21/{name}.json").unlink()
+    sync = house.sync(lab=Scripted())
+    house.until(lambda: sync.health()["lab"]["refused"] == 1)
+
+
+def test_later_is_no_attempt_and_waits(house):
+    house.owe(1, "lab")
+
+    def answer(name, progress):
+        if len(target.asked) == 1:
+            raise Later("busy", 0.3)
+
+    target = Scripted(answer)
+    begun = time.monotonic()
+    sync = house.sync(lab=target)
+    house.until(lambda: len(target.asked) == 2)
+    assert time.monotonic() - begun > 0.3
+    house.until(lambda: sync.health()["lab"]["owed"] == 0)
+
+
+def test_a_sick_target_is_not_sent_the_whole_backlog(house):
+    house.owe(100, "lab")
+
+    def answer(name, progress):
+        raise Failed("500")
+
+    target = Scripted(answer)
+    sync = house.sync(lab=target)
+    house.until(lambda: sync.health()["lab"]["state"] == "failing")
+    house.until(lambda: target.at_once == 0)
+    assert len(target.asked) <= 24
+
+
+def test_progress_survives_an_interruption(house):
+    house.owe(1, "lab")
+    seen: list[dict] = []
+
+    def answer(name, progress):
+        seen.append(dict(progress.state))
+        progress.save({"part": len(seen)})
+        if len(seen) < 3:
+            raise Failed("cut")
+
+    house.sync(lab=Scripted(answer))
+    house.until(lambda: len(seen) == 3)
+    assert seen == [{}, {"part": 1}, {"part": 2}]
+
+
+def test_pause_and_resume(house):
+    captures = house.owe(50, "lab", "nas")
+    begun, go = threading.Event(), threading.Event()
+
+    def answer(name, progress):
+        begun.set()
+        go.wait(10)
+
+    target, other = Scripted(answer), Scripted()
+    sync = house.sync(lab=(target, {"connections": 2}), nas=other)
+    assert begun.wait(10)
+    sync.pause("lab")
+    go.set()
+    house.until(lambda: target.at_once == 0 and len(other.asked) == 50)
+    count = len(target.asked)
+    assert count <= 2, "only what was under way"
+    assert sync.health()["lab"]["state"] == "paused"
+    sync.wake()
+    house.until(lambda: sync.health()["nas"]["owed"] == 0)
+    assert len(target.asked) == count
+    sync.resume("lab")
+    house.until(lambda: sync.health()["lab"]["owed"] == 0)
+    assert sorted(target.asked) == captures
+
+
+def test_sync_now_forgets_the_rests(house):
+    house.owe(1, "lab")
+
+    def answer(name, progress):
+        if len(target.asked) == 1:
+            raise Later("tomorrow", 86400.0)
+
+    target = Scripted(answer)
+    sync = house.sync(lab=target)
+    house.until(lambda: sync.health()["lab"]["retried"] == 1)
+    sync.sync_now()
+    house.until(lambda: len(target.asked) == 2, 5)
+    with pytest.raises(KeyError):
+        sync.sync_now("nobody")
+
+
+def test_deliveries_at_a_trickle_share_their_commits(house, monkeypatch):
+    committed: list[int] = []
+    settle = house.outbox.settle
+
+    def counted(outcomes, backoff):
+        committed.append(len(outcomes))
+        settle(outcomes, backoff)
+
+    monkeypatch.setattr(house.outbox, "settle", counted)
+    captures = house.owe(20, "lab")
+    target = Scripted(lambda name, progress: time.sleep(0.02))
+    sync = house.sync(commit_every_s=4.0, lab=(target, {"connections": 1}))
+    house.until(lambda: len(target.asked) == 20)
+    assert committed == [], "nothing is so urgent"
+    sync.stop()
+    assert sum(committed) == len(captures) == sync.health()["lab"]["delivered"]
+
+
+def test_stop_is_quick_while_an_upload_hangs_and_frees_every_lease(house):
+    captures = house.owe(20, "lab", "web")
+    released = threading.Event()
+    deaf = Scripted(lambda name, progress: released.wait(30) and None)
+    with Receiver() as receiver:
+        receiver.faults.extend([Fault(hang=True)] * 8)
+        web = Http(url=receiver.url + "/{file}", idle_timeout_s=60).open(house.home)
+        deaf.close = released.set
+        sync = house.sync(lab=(deaf, {"connections": 2}), web=web)
+        assert receiver.hanging.wait(10)
+        house.until(lambda: deaf.at_once == 2)
+        begun = time.monotonic()
+        sync.stop()
+        assert time.monotonic() - begun < 10
+        assert not receiver.stores
+    assert set(house.states("web").values()) == {"waiting"}
+    assert "leased" not in house.states("lab").values()
+    assert {parcel.attempts for parcel in house.outbox.list("web")} == {0}
+    assert len(house.states("web")) == len(captures)
+
+
+def test_stop_leaves_behind_what_cannot_be_cut(house):
+    house.owe(1, "lab")
+    end = threading.Event()
+    deaf = Scripted(lambda name, progress: end.wait(30) and None)
+    sync = house.sync(lab=deaf)
+    house.until(lambda: deaf.at_once == 1)
+    begun = time.monotonic()
+    sync.stop()
+    assert 4 < time.monotonic() - begun < 9
+    assert house.states("lab") == {"capture0000": "waiting"}
+    end.set()
+    sync.stop()
+
+
+def test_the_rate_limit_is_one_for_all_uploads_and_ends_with_stop(house):
+    house.owe(4, "lab", content=lambda n: b"x" * 50_000 + b"%d" % n)
+
+    def answer(name, progress):
+        for _ in range(50):
+            progress.sent(1000)
+
+    target = Scripted(answer)
+    begun = time.monotonic()
+    sync = house.sync(lab=(target, {"rate_limit_kbps": 100.0}))
+    house.until(lambda: sync.health()["lab"]["sent_bytes"] > 80_000)
+    elapsed = time.monotonic() - begun
+    assert elapsed > 0.4, "80 kB at 100 kB/s, of which a quarter of a second is free"
+    begun = time.monotonic()
+    sync.stop()
+    assert time.monotonic() - begun < 2
+
+
+def test_pace_counts_nothing_twice():
+    now = 1_000_000_000
+    pace = Pace(1.0, lambda: now)
+    assert pace.wait_s(1000) == pytest.approx(0.75)
+    assert pace.wait_s(1000) == pytest.approx(1.75)
+    now = 10_000_000_000
+    assert pace.wait_s(500) == pytest.approx(0.25)
+    assert Pace(0.0, lambda: 0).wait_s(10**9) == 0
+
+
+def test_trouble_rests_longer_and_longer_and_is_over_at_once():
+    trouble = Trouble(4, 900.0, random.Random(1))
+    rests, now = [], 1_000_000_000
+    for _ in range(12):
+        trouble.probes(1)
+        trouble.nobody_there(1, now)
+        rests.append((trouble.again_ns - now) / 1e9)
+    assert all(0.5 * 2**n <= rest <= 2**n for n, rest in enumerate(rests[:6]))
+    assert max(rests) <= 60
+    assert trouble
+    trouble.over()
+    assert not trouble
+    assert trouble.again_ns == 0
+
+
+def test_trouble_takes_several_parcels_to_fail_and_honours_retry_after():
+    trouble = Trouble(4, 900.0, random.Random(1))
+    for _ in range(20):
+        trouble.failed(1, 0, 0.0)
+    assert not trouble, "one bad parcel is no trouble"
+    for parcel in (2, 3, 4):
+        trouble.failed(parcel, 0, 120.0)
+    assert trouble
+    assert trouble.again_ns == 120_000_000_000
+    trouble.failed(5, 0, 0.0)
+    assert trouble.again_ns == 120_000_000_000, "it was under way already"
+    trouble.probes(6)
+    trouble.failed(6, 0, 10_000.0)
+    assert trouble.again_ns == 900_000_000_000
+
+
+def test_options_have_bounds():
+    with pytest.raises(SettingsError) as error:
+        Delivery(connections=0, order="random", rate_limit_kbps=-1)
+    assert {name for name, _, _ in error.value.mistakes} == {"connections", "order", "rate_limit_kbps"}
+    assert all(field.metadata["doc"] for field in dataclasses.fields(Delivery))
