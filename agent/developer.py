@@ -14,6 +14,7 @@ from agent.clock import iso
 from agent.film import Film
 from agent.finishing import Finishing
 from agent.formats import Format, format_module
+from agent.quarantine import set_aside
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Developer:
         """Develops one negative; None where it could not be, now or ever."""
         try:
             capture = self._develop(negative, beat)
-        except (OSError, ValueError, sqlite3.OperationalError) as error:
+        except Exception as error:  # whatever a negative does to a format, the other recordings go on
             self._fail(negative, error)
             return None
         finally:
@@ -150,15 +151,14 @@ class Developer:
         self._error = text
         failures = self._failures[negative] = self._failures.get(negative, 0) + 1
         if failures < _ATTEMPTS:
-            log.warning("%s", text)
+            log.warning("%s", text, exc_info=None if isinstance(error, OSError | ValueError) else error)
             self.add(negative)
             return
         del self._failures[negative]
         self._quarantined += 1
-        place = self._quarantine / negative.name
-        negative.rename(place)
-        place.with_name(place.name + ".reason.txt").write_text(f"{error}\n")
-        log.error("%s could not be developed and lies in quarantine: %s", negative.name, error)
+        parts = negative.parent.glob(f"{negative.name.partition('.negative')[0]}.*")
+        place = set_aside(self._quarantine, sorted(parts), str(error))
+        log.error("%s could not be developed and lies in quarantine (%s): %s", negative.name, place.name, error)
 
     @property
     def queued(self) -> int:

@@ -170,13 +170,10 @@ def prove(pipeline: Pipeline) -> None:
     quarantined = [path.name for path in (data / "quarantine").rglob("*") if path.suffix != ".part"]
     assert quarantined == []
 
-    database = Database.open(data / "agent.db")
-    try:
+    with Database(data / "agent.db") as database:
         known = [entry.uuid for entry in Catalogue(database, data / "captures").find()]
         assert sorted(known) == sorted(capture.uuid for capture in captures)
-        counts = Outbox(database, boot_id="x", now=boottime_ns).counts()
-    finally:
-        database.close()
+        counts = Outbox(database, boot_id="x", now=boottime_ns, jitter=random.Random(1)).counts()
     two = [capture for capture in captures if capture.recording != "both"]
     assert counts["archive"].delivered == len(captures)
     assert counts["second"].delivered == len(two)

@@ -74,12 +74,16 @@ path = "{folder}/archive"
 [target.lab]
 kind = "http"
 url = "http://127.0.0.1:{port}/{{name}}/{{file}}"
-backoff_s = 0.5
+backoff_base_s = 0.5
 """
 
 _OFF_S = (4.0, 8.0)
 """When the receiver is switched off and on again."""
 _DELIVER_S = 20.0
+
+
+class DemoFailed(Exception):
+    """The daemon of the demo did not run; the message is its log."""
 
 
 def main(folder: Path, seconds: float, say: Callable[[str], None]) -> Proof:
@@ -98,7 +102,7 @@ def main(folder: Path, seconds: float, say: Callable[[str], None]) -> Proof:
         daemon = subprocess.Popen(command, stdout=log, stderr=log)
     try:
         say(f"capturing for {seconds:.0f} s: an IMU at 1 kHz, a microcontroller at 500 Hz, a camera at 1 picture/s")
-        _run(folder / "data", receiver, seconds, say)
+        _run(folder / "data", receiver, seconds, say, alive=lambda: daemon.poll() is None)
         status = _finish(folder / "data", say)
     finally:
         daemon.send_signal(signal.SIGTERM)
@@ -107,7 +111,9 @@ def main(folder: Path, seconds: float, say: Callable[[str], None]) -> Proof:
     return prove(folder, status, receiver, code)
 
 
-def _run(data: Path, receiver: Receiver, seconds: float, say: Callable[[str], None]) -> None:
+def _run(
+    data: Path, receiver: Receiver, seconds: float, say: Callable[[str], None], *, alive: Callable[[], bool]
+) -> None:
     begun = time.monotonic()
     switches = [(_OFF_S[0], receiver.switch_off, "off"), (_OFF_S[1], receiver.switch_on, "on again")]
     while (passed := time.monotonic() - begun) < seconds:
@@ -119,8 +125,9 @@ def _run(data: Path, receiver: Receiver, seconds: float, say: Callable[[str], No
         try:
             say(_line(passed, control.ask(data, "status")))
         except control.NoDaemon:
-            if passed > 5:
-                raise
+            if not alive():
+                log = (data.parent / "daemon.log").read_text()
+                raise DemoFailed(f"the daemon ended at once; its log says:\n{log}") from None
     for _, switch, _ in switches:
         switch()
 

@@ -21,6 +21,11 @@ _AXES = ("AccelerometerX", "AccelerometerY", "AccelerometerZ", "GyroscopeX", "Gy
 _JPEG_TABLES = b"\xff\xdb"
 """The first marker behind the application segments, where EXIF goes."""
 _QUALITY = 90
+_LEAD = {"motion": "imu", "imu": "imu", "mcu": "mcu"}
+"""The fastest stream of each recording."""
+_LONGEST = 1 << 17
+
+Columns = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclasses.dataclass
@@ -47,7 +52,7 @@ def prove(folder: Path, status: Mapping[str, Any], receiver: Receiver, exit_code
     captures = [Capture.load(sidecar) for sidecar in sorted((folder / "data" / "captures").rglob("*.json"))]
     if not captures:
         complaints.append("there is no capture at all")
-    expected = {"imu": _Imu(), "mcu": _Mcu()}
+    sensors: dict[str, _Imu | _Mcu] = {"imu": _Imu(), "mcu": _Mcu()}
     seen: dict[tuple[str, str], list[tuple[int, int]]] = {}
     for capture in captures:
         if damage := capture.damage():
@@ -57,10 +62,14 @@ def prove(folder: Path, status: Mapping[str, Any], receiver: Receiver, exit_code
                 complaints += _picture(capture, payload)
                 continue
             for block in format_module(payload.format).Settings().open().read(capture.path(payload), capture):
-                for name, rows in _by_stream(capture, block):
-                    complaints += expected[name].differs(f"{payload.file} of {name}", block.first, rows)
-                    if len(capture.document["streams"]) == 1:
-                        seen.setdefault((name, payload.format), []).append((block.first, len(rows)))
+                for name, columns in _by_stream(capture, block):
+                    what = f"{payload.file}, stream {name}"
+                    if payload.format == "csv" and name != _LEAD[capture.recording]:
+                        complaints += _held(what, sensors[name], columns)
+                        continue
+                    complaints += _differs(what, sensors[name], block.first, columns)
+                    if capture.recording == name:
+                        seen.setdefault((name, payload.format), []).append((block.first, block.count))
         complaints += _delivered(capture, folder / "archive", receiver)
     for (name, kind), ranges in seen.items():
         complaints += _contiguous(f"{kind} of {name}", ranges, int(status["streams"][name]["samples"]))
@@ -70,18 +79,14 @@ def prove(folder: Path, status: Mapping[str, Any], receiver: Receiver, exit_code
 
 
 class _Imu:
-    """What the virtual MPU-6050 measured, in the order of its columns."""
+    """What the virtual MPU-6050 measured."""
 
     def __init__(self) -> None:
         self._motion = Motion(11, 1000.0)
 
-    def differs(self, what: str, first: int, rows: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
-        count = len(rows["AccelerometerX"])
+    def sent(self, first: int, count: int) -> Columns:
         sent = dict(zip(_AXES, self._motion.rows(first, count).T, strict=True))
-        sent["Temperature"] = temperature(0x68, np.arange(first, first + count), 1000.0)
-        for name, column in rows.items():
-            if not np.array_equal(column, sent[name]):
-                yield f"{what}: {name} is not what was sent, from row {first} on"
+        return {**sent, "Temperature": temperature(0x68, np.arange(first, first + count), 1000.0)}
 
 
 class _Mcu:
@@ -90,11 +95,41 @@ class _Mcu:
     def __init__(self) -> None:
         self._motion = Motion(12, 500.0)
 
-    def differs(self, what: str, first: int, rows: Mapping[str, npt.NDArray[Any]]) -> Iterator[str]:
-        sent = dict(zip(_AXES, self._motion.rows(first, len(rows["AccelerometerX"])).T, strict=True))
-        for name, column in rows.items():
-            if not np.array_equal(column, sent[name]):
-                yield f"{what}: {name} is not what was sent, from row {first} on"
+    def sent(self, first: int, count: int) -> Columns:
+        return dict(zip(_AXES, self._motion.rows(first, count).T, strict=True))
+
+
+def _differs(what: str, sensor: _Imu | _Mcu, first: int, columns: Columns) -> Iterator[str]:
+    """Rows that have the sensor's own indexes must be what it sent under these."""
+    sent = sensor.sent(first, len(next(iter(columns.values()))))
+    for name, column in columns.items():
+        if not np.array_equal(column, sent[name]):
+            yield f"{what}: {name} is not what was sent, from sample {first} on"
+
+
+def _held(what: str, sensor: _Imu | _Mcu, columns: Columns) -> Iterator[str]:
+    """Rows of a slower stream on the faster one's clock must be its samples, each held until the next."""
+    table = np.stack(list(columns.values()), axis=1)
+    table = table[~np.isnan(table).any(axis=1)]
+    changed = np.append(True, (np.diff(table, axis=0) != 0).any(axis=1)) if len(table) else np.zeros(0, bool)
+    runs = table[changed]
+    if not len(runs):
+        return
+    sent = sensor.sent(0, _LONGEST)
+    known = np.stack([sent[name] for name in columns], axis=1)
+    begin = np.flatnonzero((known == runs[0]).all(axis=1))
+    if not any(np.array_equal(known[at : at + len(runs)], runs) for at in begin):
+        yield f"{what}: the slower stream's columns are not its samples in their order"
+
+
+def _by_stream(capture: Capture, block: Block) -> Iterator[tuple[str, Columns]]:
+    """(stream, its columns under their channels' own names) of a block that was read back."""
+    for stream in capture.document["streams"]:
+        names = [
+            channel["name"] for channel in stream["channels"] if channel["name"] in (block.samples.dtype.names or ())
+        ]
+        if names:
+            yield stream["name"], {name.removeprefix(f"{stream['name']}_"): block.samples[name] for name in names}
 
 
 def _picture(capture: Capture, payload: Payload) -> Iterator[str]:
@@ -110,7 +145,9 @@ def _delivered(capture: Capture, archive: Path, receiver: Receiver) -> Iterator[
     """Payloads and sidecar must be in the archive and at the receiver, as they are here."""
     for path in capture.files:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        copies = [found for found in archive.rglob(path.name) if hashlib.sha256(found.read_bytes()).hexdigest() == digest]
+        copies = [
+            found for found in archive.rglob(path.name) if hashlib.sha256(found.read_bytes()).hexdigest() == digest
+        ]
         if len(copies) != 1:
             yield f"{path.name} is {len(copies)} times in the archive"
         if receiver.received.get(path.name) != digest:

@@ -65,7 +65,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 5
 
-    def do_PUT(self) -> None:  # noqa: N802  the name http.server looks for
+    def do_PUT(self) -> None:
         length = int(self.headers["Content-Length"])
         body = self.rfile.read(length)
         if len(body) < length:
