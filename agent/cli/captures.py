@@ -3,6 +3,7 @@
 import dataclasses
 import shutil
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def list_captures(data_dir: Path, query: Query, limit: int, deleted: bool, as_js
         return
     shown = entries[:limit] if limit else entries
     rows = [(e.name, span(e.duration_s), size(e.size), e.standing) for e in shown]
-    print_table(["Capture~", "Lasts>", "Size>", "Is"], rows)
+    print_table(["Capture", "Lasts>", "Size>", "Is~"], rows)
     if len(entries) > len(shown):
         click.echo(f"There are more than these {len(shown)}: choose, or see all with --limit 0.")
 
@@ -107,7 +108,7 @@ def stats(data_dir: Path, query: Query, as_json: bool) -> None:
             (name, number(f["captures"]), span(f["seconds"]), size(f["bytes"]), f["first"][:16], _pairs(f["standing"]))
             for name, f in sorted(sums.items())
         ]
-        print_table(["Recording~", "Captures>", "Last>", "Size>", "Since", "Of which~"], rows)
+        print_table(["Recording~", "Captures>", "Together>", "Size>", "Since", "Of which~"], rows)
     else:
         click.echo("There is no such capture.")
 
@@ -161,7 +162,7 @@ def plot(data_dir: Path, capture: str, output: Path | None, terminal: bool) -> N
         drawn = samples(found)
     except (LookupError, ValueError, OSError) as error:
         raise click.ClickException(str(error)) from None
-    if not len(drawn.times_s):
+    if not drawn.count:
         raise click.ClickException(f"capture {found.name} has no samples")
     start = found.document["start"]
     if not terminal:
@@ -172,11 +173,15 @@ def plot(data_dir: Path, capture: str, output: Path | None, terminal: bool) -> N
         except ImportError:
             click.echo("matplotlib is not installed (pip install 'capture-agent[plot]'); in the terminal:", err=True)
         else:
-            click.echo(f"{path}: {number(len(drawn.times_s))} samples, {len(drawn.gaps_s)} gaps")
+            click.echo(f"{path}: {number(drawn.count)} samples, {_gaps(drawn.gaps_s)}")
             return
-    click.echo(f"{found.name}: {span(found.document['duration_s'])}, {len(drawn.gaps_s)} gaps")
+    click.echo(f"{found.name}: {span(found.document['duration_s'])}, {_gaps(drawn.gaps_s)}")
     for line in figures.lines(drawn, shutil.get_terminal_size().columns):
         click.echo(line)
+
+
+def _gaps(gaps: Sequence[object]) -> str:
+    return f"{len(gaps)} gap{'' if len(gaps) == 1 else 's'}"
 
 
 def _title(document: Any) -> str:

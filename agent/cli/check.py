@@ -109,6 +109,10 @@ def _format(entry: Any) -> str:
     return entry if isinstance(entry, str) else str(entry["kind"])
 
 
+def _megabytes(count: float | None) -> str:
+    return "-" if count is None else f"{count / 1e6:,.0f}" if count >= 1e8 else number(count / 1e6)
+
+
 def _and(names: Any) -> str:
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else str(last)
@@ -118,16 +122,17 @@ def _print(report: dict[str, Any]) -> None:
     print_table(["Stream", "Records with~"], report["streams"].items())
     print_table(["Recording", "Makes~"], [(name, r["words"]) for name, r in report["recordings"].items()])
     rows = [
-        (name, f"{size(r['bytes_per_day'])}", number(r["captures_per_hour"]), number(r["syncs_per_hour"]))
+        (name, _megabytes(r["bytes_per_day"]), number(r["captures_per_hour"]), number(r["syncs_per_hour"]))
         for name, r in report["recordings"].items()
     ]
-    rows.append(("all", size(report["bytes_per_day"]), "", number(report["syncs_per_hour"])))
-    print_table(["Recording, running all day", "A day>", "Captures/h>", "Disk syncs/h>"], rows)
+    rows.append(("all", _megabytes(report["bytes_per_day"]), "", number(report["syncs_per_hour"])))
+    print_table(["Recording, running all day", "MB/day>", "Captures/h>", "Disk syncs/h>"], rows)
     disk = report["disk"]
-    click.echo(f"The disk of {disk['folder']} has {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}.")
+    said = [f"The disk of {disk['folder']} has {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}."]
     if disk["days"] is not None:
-        until = f"{size(disk['floor_bytes'])} are left, which stay free"
-        click.echo(f"Without any deletion it takes {span(disk['days'] * 86400)} until {until}.")
+        said.append(f"Without any deletion it takes {span(disk['days'] * 86400)} until only the floor of")
+        said.append(f"{size(disk['floor_bytes'])} is left.")
     if report["unknown"]:
-        click.echo(f"Not in these sums: {_and(report['unknown'])} (on demand, or not known before its device runs).")
-    click.echo("These are estimates. The configuration is good.")
+        said.append(f"Not in these sums: {_and(report['unknown'])} (on demand, or not known before its device runs).")
+    said.append("These are estimates. The configuration is good.")
+    click.echo(click.wrap_text(" ".join(said), 80))

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from agent.config import Config
@@ -13,12 +12,12 @@ from drivers import Expecting
 _DAY_S = 86400.0
 
 FORMAT_BYTES: Mapping[str, tuple[float, float]] = {
-    "csv": (8.0, 2.2),
+    "csv": (7.0, 1.75),
     "wav": (0.0, 1.0),
-    "mcap": (6.0, 0.8),
+    "mcap": (12.0, 2.0),
     "jpeg": (800.0, 1.0),
 }
-"""Bytes of a row, and for each byte of raw samples in it; of other formats: as the raw samples."""
+"""Bytes of a row, and for each byte of raw samples in it, measured with synthetic motion; other formats: as raw."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,11 +62,6 @@ def of_disk(config: Config, bytes_per_day: float) -> dict[str, Any]:
     floor = max(config.agent.free_floor_bytes, config.agent.free_floor_percent / 100 * total)
     days = max(0.0, free - floor) / bytes_per_day if bytes_per_day else None
     return {"folder": str(folder), "free_bytes": free, "total_bytes": total, "floor_bytes": int(floor), "days": days}
-
-
-def missing(config: Config) -> list[Path]:
-    """Folders that the configuration names and that are not there yet."""
-    return [folder for folder in (config.agent.data_dir,) if not folder.is_dir()]
 
 
 def _by_time(recording: RecordingSettings) -> float | None:

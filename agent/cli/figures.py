@@ -1,6 +1,7 @@
 """Pictures of samples: a PNG by matplotlib, or one line of block characters for each channel."""
 
 from itertools import groupby
+from os.path import commonprefix
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +27,12 @@ def png(samples: Samples, path: Path, *, title: str, subtitle: str) -> None:
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for panel, (unit, group) in zip(axes, panels, strict=True):
         for colour, series in zip(_COLOURS * len(group), group, strict=False):
-            times, values = thinned(samples.times_s, series.values)
+            times, values = thinned(series.times_s, series.values)
             panel.plot(times, values, color=colour, linewidth=0.9, label=series.name)
         for index, (begin, end) in enumerate(samples.gaps_s):
             panel.axvspan(begin, end, color=_GAP, alpha=0.25, linewidth=0.8, label="" if index else "missing")
-        panel.set_ylabel(unit or "raw value")
+        shared = commonprefix([series.name for series in group])  # noqa: RUF071  of characters: these are no paths
+        panel.set_ylabel("\n".join(filter(None, (shared.rstrip("_- "), unit or "raw value"))))
         panel.grid(color="#dddddd", linewidth=0.6)
         panel.set_axisbelow(True)
         panel.spines[["top", "right"]].set_visible(False)
@@ -38,6 +40,7 @@ def png(samples: Samples, path: Path, *, title: str, subtitle: str) -> None:
         panel.margins(x=0.005)
     axes[0].set_title(subtitle, loc="left", fontsize=9, color="#555555")
     axes[-1].set_xlabel("time since the first sample, s")
+    figure.align_ylabels(axes)
     figure.savefig(path)
 
 

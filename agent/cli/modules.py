@@ -44,7 +44,8 @@ def _show(family: Family, key: str, name: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"name": name, "is": one_line(module), "options": [dataclasses.asdict(option) for option in found]})
         return
-    click.echo(f"{one_line(module)}\n\n{key} = {written(name)}")
+    click.echo(click.wrap_text(one_line(module), 80))
+    click.echo(f"\n{key} = {written(name)}")
     for option in found:
         default = (
             "(required)" if option.required else f"= {written(option.default)}" if option.default is not None else ""

@@ -40,7 +40,7 @@ def list_parcels(data_dir: Path, target: str | None, state: str | None, limit: i
         return
     if parcels:
         rows = [(p.name, p.target, p.state, p.attempts, p.error) for p in parcels]
-        print_table(["Capture~", "Target", "State", "Tries>", "Reason~"], rows)
+        print_table(["Capture", "Target", "State", "Tries>", "Reason~"], rows)
     else:
         click.echo("Nothing is owed." if state is None else f"No parcel is {state}.")
     if counts:

@@ -57,7 +57,15 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False, title_style="bold")
+    headed = any(name.strip("~>") for name in columns)
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_header=headed,
+        title=title or None,
+        title_justify="left",
+        pad_edge=False,
+        title_style="bold",
+    )
     for name in columns:
         table.add_column(
             name.rstrip(">~"),

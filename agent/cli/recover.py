@@ -1,0 +1,120 @@
+"""`capture-agent recover`: captures out of negatives and orphaned files, while no daemon runs."""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from agent.capture import Capture
+from agent.catalogue import Catalogue
+from agent.cli.place import CONFIG_OPTION, configured_data_dir
+from agent.clock import Clock
+from agent.config_errors import ConfigError
+from agent.database import Database
+from agent.developer import Developer
+from agent.finishing import Finishing
+from agent.folder import Busy, DataFolder
+from agent.negative import NegativeError, NegativeReader
+from agent.outbox import Outbox
+from agent.rebuild import adopt
+
+
+@click.command
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@CONFIG_OPTION
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="The data folder, instead of --config.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), help="Write captures here; touch no data folder."
+)
+@click.pass_context
+def recover(ctx: click.Context, files: tuple[Path, ...], config: Path, data: Path | None, output: Path | None) -> None:
+    """Make captures of negatives (what a recording in progress leaves), and of sidecars (.json) with their payloads.
+
+    They are catalogued in the data folder and owed to the targets of their recording, as if they had just been
+    recorded; the FILES themselves stay. With --output, they only lie there.
+    """
+    failed = 0
+    with ExitStack() as stack:
+        if output is not None:
+            output.mkdir(parents=True, exist_ok=True)
+            place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=output, prefix=".recover-")))
+        else:
+            place = data or configured_data_dir(config)
+        targets = {} if output is not None else _targets(config)
+        try:
+            folder = stack.enter_context(DataFolder(place))
+        except Busy as busy:
+            raise click.ClickException(f"{busy}: stop it, or recover to another folder with --output") from None
+        recovery = _Recovery(folder, targets, stack)
+        for file in files:
+            try:
+                captures = recovery.sidecar(file) if file.suffix == ".json" else recovery.negative(file)
+            except (ValueError, OSError) as error:
+                failed += 1
+                click.secho(f"! {file}: {error}", fg="red", err=True)
+                continue
+            for capture in captures:
+                where = capture.folder
+                if output is not None:
+                    where = output
+                    for path in capture.files:
+                        shutil.move(path, output / path.name)
+                click.echo(f"{file.name}: {where / capture.name} with {len(capture.payloads)} payloads")
+    ctx.exit(1 if failed else 0)
+
+
+def _targets(config: Path) -> Mapping[str, Sequence[str]]:
+    """What each recording owes, as far as there is a configuration that can be read."""
+    from agent.config import load
+
+    try:
+        return {name: recording.targets for name, recording in load(config).recordings.items()}
+    except ConfigError as error:
+        click.echo(f"{config} cannot be used, so what is recovered is owed to no target:\n{error}", err=True)
+        return {}
+
+
+class _Recovery:
+    """The finishing part of a daemon, on a data folder that is locked meanwhile."""
+
+    def __init__(self, folder: DataFolder, targets: Mapping[str, Sequence[str]], stack: ExitStack) -> None:
+        self._folder = folder
+        clock = Clock()
+        database = stack.enter_context(Database(folder.database, quarantine=folder.quarantine))
+        self._finishing = Finishing(
+            database=database,
+            catalogue=Catalogue(database, folder.captures),
+            outbox=Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=random.Random()),  # noqa: S311
+            captures=folder.captures,
+            targets=targets,
+            owed=lambda: None,
+        )
+
+    def negative(self, file: Path) -> list[Capture]:
+        """Develops a copy of a negative."""
+        NegativeReader(file)  # says what is wrong, where this is none
+        copy = self._folder.recording / file.name
+        if not copy.exists():
+            shutil.copyfile(file, copy)
+        developer = Developer(
+            folder=self._folder.recording, quarantine=self._folder.quarantine, finishing=self._finishing
+        )
+        capture = developer.step(copy, lambda: None)
+        if capture is None:
+            copy.unlink(missing_ok=True)
+            raise NegativeError(str(developer.health()["error"]))
+        return [capture]
+
+    def sidecar(self, file: Path) -> list[Capture]:
+        """Finishes copies of a sidecar and its payloads."""
+        capture = Capture.load(file)
+        if damage := capture.damage():
+            raise ValueError(damage)
+        for path in capture.files:
+            if path.parent != self._folder.recording:
+                shutil.copyfile(path, self._folder.recording / path.name)
+        return self._finishing.finish(adopt(self._folder.recording, quarantine=self._folder.quarantine))
