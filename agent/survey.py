@@ -68,29 +68,37 @@ class _Tally:
         self.lost = 0
         self.exact = True
         self._expected = expected
-        self.segments = (0, 0)
+        self.first_segment = 0
         self._segment: int | None = None
         self._batch = Batch(ROWS)
         self._ends = [_ends(channel) for channel in channels]
         self._clipped = [0] * len(channels)
 
     def add(self, block: Block) -> None:
+        if block.first != self._expected or self.first is None:
+            self._begin(block)
+        self.end = self._expected = block.first + len(block.samples)
+        self._segment = block.segment
+        self.samples += len(block.samples)
+        for _, _, samples in self._batch.add(block):
+            self._clip(samples)
+
+    def _begin(self, block: Block) -> None:
+        """The first block, or the first one after a gap."""
         expected = block.first if self._expected is None else self._expected
         if self.first is None:
             expected = min(expected, block.first - block.lost)
-        if block.first > expected:
-            missing = block.first - expected
+            self.first, self.first_segment = block.first, block.segment
+        missing = block.first - expected
+        if missing > 0:
             # more is missing than was lost before this block: counted by index, unless an estimate may be among it
             known = block.lost == missing or self._segment in (None, block.segment)
             self.miss(Gap(expected, missing, block.exact and known))
-        if self.first is None:
-            self.first, self.segments = block.first, (block.segment, block.segment)
-        self.segments = (self.segments[0], block.segment)
-        self.end = self._expected = block.end
-        self._segment = block.segment
-        self.samples += block.count
-        for _, _, samples in self._batch.add(block):
-            self._clip(samples)
+
+    @property
+    def segments(self) -> tuple[int, int]:
+        """Those of the first and the last sample."""
+        return self.first_segment, self._segment or 0
 
     def miss(self, gap: Gap) -> None:
         self.lost += gap.samples

@@ -1,7 +1,7 @@
 """A track: what one stream left in a negative, in order, without doubles, dated."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,8 +39,16 @@ class Batch:
         self._count = 0
         self._segment = 0
 
-    def add(self, block: Block) -> Iterator[tuple[int, Int64s, Samples]]:
-        """Takes a block; yields what has become full, or complete, as (segment, indexes, samples)."""
+    def add(self, block: Block) -> Iterable[tuple[int, Int64s, Samples]]:
+        """Takes a block; what has become full, or complete, as (segment, indexes, samples)."""
+        count = len(block.samples)
+        if block.segment == self._segment and self._count + count < self._rows:
+            self._parts.append((block.first, block.samples))
+            self._count += count
+            return ()
+        return self._fill(block)
+
+    def _fill(self, block: Block) -> Iterator[tuple[int, Int64s, Samples]]:
         if block.segment != self._segment:
             yield from self.rest()
             self._segment = block.segment
@@ -180,9 +188,10 @@ class Ordered:
 
     def cut(self, block: Block) -> Block | None:
         """The part of a block that is new and belongs here."""
-        stop = block.end if self._end is None else min(block.end, self._end)
-        if block.first >= self._next and stop == block.end:
-            self._next = block.end
+        end = block.first + len(block.samples)
+        stop = end if self._end is None else min(end, self._end)
+        if block.first >= self._next and stop == end:
+            self._next = end
             return block
         start = max(block.first, self._next)
         if start >= stop:
