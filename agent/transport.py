@@ -89,12 +89,12 @@ class Host:
         self.url = url
         self.line = line
         self._lock = threading.Lock()
-        self._manager: urllib3.PoolManager | None = None
+        self._made: tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool] | None = None
         self._live: set[_Cuttable] = set()
         self._closed = False
 
     def send(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
-        """Sends one request and reads its answer. 307 and 308 are followed on the same host.
+        """Sends one request, to a URL of this host, and reads its answer. 307 and 308 are followed on the host.
 
         `body` makes the content (headers must have its Content-Length); what it raises aborts the request and comes
         out. Raises Unreachable where nobody answers, Failed where it breaks off in the middle, Stopped after `close`.
@@ -116,21 +116,25 @@ class Host:
         """Cuts what is under way, lets the rest go; may be called twice, from any thread."""
         with self._lock:
             self._closed = True
-            manager, self._manager = self._manager, None
+            made, self._made = self._made, None
             live = list(self._live)
         for connection in live:
             connection.cut()
-        if manager is not None:
-            manager.connection_from_url(self.url).close()
+        if made is not None:
+            manager, pool = made
+            pool.close()
             manager.clear()
 
     def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
-        manager = self._open()
+        manager, pool = self._open()
+        options: Any = {"headers": headers, "redirect": False, "retries": False, "preload_content": False}
+        content: Any  # urllib3 sends memoryviews as well, and its types do not know
         with contextlib.closing(body()) as content:
-            response = manager.urlopen(
-                method, url, body=content, headers=headers, redirect=False, retries=False, preload_content=False
-            )
-        text, ended, until = b"", False, time.monotonic() + _ANSWER_S
+            if manager.proxy is None:  # the pool alone is cheaper; a proxy may want the whole URL
+                response = pool.urlopen(method, url[len(self.url) - 1 :], content, **options)
+            else:
+                response = manager.urlopen(method, url, body=content, **options)
+        text, ended, until = b"", response.length_remaining == 0, time.monotonic() + _ANSWER_S
         try:
             while not ended and len(text) < _ANSWER_BYTES and time.monotonic() < until:
                 piece = response.read1(_ANSWER_BYTES)
@@ -142,14 +146,14 @@ class Host:
                 response.close()
         return Answer(response.status, response.headers, text.decode(errors="replace"), url)
 
-    def _open(self) -> urllib3.PoolManager:
+    def _open(self) -> tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool]:
         with self._lock:
             self._check()
-            if self._manager is None:
-                self._manager = self._make()
-            return self._manager
+            if self._made is None:
+                self._made = self._make()
+            return self._made
 
-    def _make(self) -> urllib3.PoolManager:
+    def _make(self) -> tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool]:
         line, secure = self.line, self.url.startswith("https:")
         options: dict[str, Any] = {
             "maxsize": 64,  # idle connections kept: more than there are ever uploads at once
@@ -165,9 +169,9 @@ class Host:
         else:
             manager = urllib3.PoolManager(**options)
         kinds = (_Cuttable, HTTPSConnection) if secure else (_Cuttable,)
-        pool: Any = manager.connection_from_url(self.url)
+        pool = manager.connection_from_url(self.url)
         pool.ConnectionCls = type("Connection", kinds, {"owner": self})
-        return manager
+        return manager, pool
 
     def _check(self) -> None:
         if self._closed:

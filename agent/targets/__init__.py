@@ -1,7 +1,9 @@
 """Targets: where parcels go; each module turns one capture into one receipt."""
 
+import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import string
 import threading
@@ -180,6 +182,15 @@ def verified(capture: Capture, payload: Payload, chunk_bytes: int) -> Iterator[m
         raise Failed(f"{payload.file} cannot be read: {error.strerror}") from None
 
 
+def sidecar_content(capture: Capture) -> bytes:
+    """The sidecar's bytes: those that lie here, so that they are the same everywhere, unless a later revision does."""
+    with contextlib.suppress(OSError, ValueError):
+        content = capture.sidecar.read_bytes()
+        if json.loads(content) == capture.document:
+            return content
+    return capture.sidecar_bytes()
+
+
 PLACEHOLDERS = ("device", "device_id", "date", "recording", "name", "file", "uuid", "format")
 """What may stand in the braces of a layout or a URL; `name` is the capture's, `file` has the suffix."""
 
@@ -194,6 +205,11 @@ def template_mistake(template: str) -> str:
     except ValueError as error:
         return f"{error}; there is {known}"
     return ""
+
+
+def placeholders_of(template: str) -> tuple[str, ...]:
+    """Which placeholders a layout or URL has."""
+    return tuple({field for _, field, _, _ in string.Formatter().parse(template) if field is not None})
 
 
 def placeholders(capture: Capture, home: "Home", file: str, format: str) -> dict[str, str]:

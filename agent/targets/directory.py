@@ -18,6 +18,7 @@ from agent.targets import (
     Unreachable,
     chosen,
     placeholders,
+    sidecar_content,
     template_mistake,
     verified,
 )
@@ -89,7 +90,7 @@ class Directory:
                     if not self._have_sidecar(folder, capture):
                         part = _part(capture.sidecar.name, capture)
                         waiting.append((part, capture.sidecar.name))
-                        self._write(folder, part, [capture.sidecar_bytes()], progress)
+                        self._write(folder, part, [sidecar_content(capture)], progress)
                     files[capture.sidecar.name] = "/".join((*place, capture.sidecar.name))
                     new = [name for _, name in waiting]
                     while waiting:

@@ -20,6 +20,8 @@ from agent.targets import (
     Unreachable,
     chosen,
     placeholders,
+    placeholders_of,
+    sidecar_content,
     template_mistake,
     verified,
 )
@@ -124,6 +126,7 @@ class Http:
         # one request per file needs an address per file: then {name} has its suffix
         one_each = settings.method != "form" and "{file}" not in settings.url
         self._url = settings.url.replace("{name}", "{file}") if one_each else settings.url
+        self._placeholders = placeholders_of(self._url)
         self._credentials = Credentials(
             home,
             settings.token_file or settings.password_file or settings.header_file,
@@ -174,9 +177,10 @@ class Http:
         if self._method == "POST":
             headers["Content-Disposition"] = f'attachment; filename="{_quoted(file.name)}"'
         answer = self._request(file.url, headers, lambda: file.content(progress))
-        has = (answer.headers.get("x-content-sha256", ""), answer.headers.get("etag", "").strip('W/"'))
-        if answer.status == 409 and file.sha256 in (text.lower() for text in has):
-            return answer
+        if answer.status == 409:
+            has = (answer.headers.get("x-content-sha256", ""), answer.headers.get("etag", "").strip('W/"'))
+            if file.sha256 in (text.lower() for text in has):
+                return answer
         _judge(answer)
         return answer
 
@@ -228,7 +232,7 @@ class Http:
         )
 
     def _sidecar(self, capture: Capture) -> _File:
-        content = capture.sidecar_bytes()
+        content = sidecar_content(capture)
         name = capture.sidecar.name
         return _File(
             name,
@@ -242,15 +246,15 @@ class Http:
 
     def _address(self, capture: Capture, file: str, format: str) -> str:
         values = placeholders(capture, self._home, file, format)
-        if {".", ".."} & set(values.values()):
+        needed = {key: _quoted(values[key]) for key in self._placeholders}
+        if {".", ".."} & set(needed.values()):
             raise Refused(f"{capture.name} has names that would lead to another address")
-        return self._url.format_map({key: _quoted(value) for key, value in values.items()})
+        return self._url.format_map(needed)
 
 
 def _judge(answer: Answer) -> None:
     """`judge`, with the two meanings of 409: still at it (with Retry-After), or another one is there."""
-    after_s = retry_after_s(answer.headers)
-    if answer.status == 409 and after_s is not None:
+    if answer.status == 409 and (after_s := retry_after_s(answer.headers)) is not None:
         raise Later(str(answer), after_s)
     judge(answer)
 
