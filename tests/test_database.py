@@ -1,0 +1,226 @@
+"""The SQLite file: opened fast, upgraded, replaced when damaged, shared by processes and threads."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import schema
+from agent.database import Database, DatabaseDamaged, OtherVersion
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "agent.db"
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    with owned(path) as database:
+        yield database
+
+
+def owned(path: Path) -> Database:
+    return Database(path, quarantine=path.parent / "quarantine")
+
+
+def note(database: Database, key: str) -> str | None:
+    with database.reading() as connection:
+        row = connection.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+    return None if row is None else row[0]
+
+
+def write(database: Database, key: str, value: str, *, durable: bool = False) -> None:
+    with database.transaction(durable=durable) as connection:
+        connection.execute("INSERT INTO note VALUES (?, ?)", (key, value))
+
+
+def test_a_new_file_asks_for_a_rebuild_until_it_was_done(path: Path) -> None:
+    with owned(path) as database:
+        assert database.rebuilt_because == "agent.db was missing"
+    with owned(path) as database:  # a kill before the rebuild was whole
+        assert database.rebuilt_because == "agent.db was missing"
+        database.rebuilt()
+        assert database.rebuilt_because == ""
+    with owned(path) as database:
+        assert database.rebuilt_because == ""
+
+
+def test_what_is_raised_within_a_transaction_undoes_it(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.transaction(durable=True) as connection:
+        connection.execute("INSERT INTO note VALUES ('a', 'b')")
+        raise ZeroDivisionError
+    assert note(database, "a") is None
+    write(database, "a", "c")
+    assert note(database, "a") == "c"
+
+
+def test_transactions_do_not_nest(database: Database) -> None:
+    with database.transaction(durable=False), pytest.raises(RuntimeError, match="within a transaction"):
+        write(database, "a", "b")
+    write(database, "a", "b")
+
+
+def test_a_reader_neither_sees_nor_waits_for_what_is_not_committed(database: Database) -> None:
+    seen: list[str | None] = []
+    with database.transaction(durable=True) as connection:
+        connection.execute("INSERT INTO note VALUES ('a', 'b')")
+        reader = threading.Thread(target=lambda: seen.append(note(database, "a")))
+        reader.start()
+        reader.join(10)
+    assert seen == [None]
+    assert note(database, "a") == "b"
+
+
+def test_only_durable_transactions_are_synced(database: Database) -> None:
+    for durable, level in ((True, 2), (False, 1), (True, 2)):
+        with database.transaction(durable=durable) as connection:
+            assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+
+
+def test_another_process_reads_and_writes_meanwhile(database: Database, path: Path) -> None:
+    write(database, "ours", "1")
+    script = (
+        "import sys; from pathlib import Path; from agent.database import Database\n"
+        "with Database(Path(sys.argv[1])) as database:\n"
+        "    with database.reading() as c: assert c.execute(\"SELECT value FROM note WHERE key = 'ours'\").fetchone()\n"
+        "    with database.transaction(durable=True) as c: c.execute(\"INSERT INTO note VALUES ('theirs', '2')\")\n"
+    )
+    subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=True)
+    assert note(database, "theirs") == "2"
+
+
+def test_a_guest_makes_no_file_and_repairs_none(path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="daemon makes it"):
+        Database(path).open()
+    assert not path.exists()
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(DatabaseDamaged):
+        Database(path).open()
+    assert path.read_bytes() == b"no database" * 1000
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut", "no tables", "zeroes"])
+def test_a_damaged_file_is_set_aside_with_the_reason_and_replaced(path: Path, damage: str) -> None:
+    with owned(path) as database:
+        write(database, "a", "b")
+        database.rebuilt()
+    whole = path.read_bytes()
+    if damage == "no tables":
+        connection = sqlite3.connect(path)
+        connection.execute("DROP TABLE parcel")
+        connection.close()
+    else:
+        path.write_bytes({"garbage": b"\xa5" * 9000, "cut": whole[:-5000], "zeroes": bytes(len(whole))}[damage])
+    damaged = path.read_bytes()
+    with owned(path) as database:
+        assert database.rebuilt_because.startswith("agent.db was damaged: ")
+        assert note(database, "a") is None
+        write(database, "a", "c")
+        reason = database.rebuilt_because
+    aside = path.parent / "quarantine" / "agent.db"
+    assert (aside / "agent.db").read_bytes() == damaged
+    assert (aside / "reason.txt").read_text() == reason + "\n"
+    assert not path.with_name("agent.db.damaged").exists()
+
+
+def test_damage_found_while_running_stops_loudly_and_the_next_start_replaces_the_file(path: Path) -> None:
+    with owned(path) as database:
+        with database.transaction(durable=True) as connection:
+            connection.executemany("INSERT INTO note VALUES (?, ?)", [(f"{n:05}", "x" * 500) for n in range(500)])
+        database.rebuilt()
+    content = bytearray(path.read_bytes())
+    content[-40 * 4096 : -30 * 4096] = b"\xff" * (10 * 4096)  # deep in a table: what opening never looks at
+    path.write_bytes(content)
+    with owned(path) as database:
+        assert database.rebuilt_because == ""
+        with pytest.raises(DatabaseDamaged, match="new start"), database.reading() as connection:
+            connection.execute("SELECT sum(length(value)) FROM note").fetchone()
+    with owned(path) as database:
+        assert "damaged" in database.rebuilt_because
+        write(database, "a", "b")
+
+
+def test_after_a_kill_a_small_file_is_checked_as_a_whole(path: Path) -> None:
+    with owned(path) as database, database.transaction(durable=True) as connection:
+        connection.executemany("INSERT INTO note VALUES (?, ?)", [(f"{n:05}", "x" * 500) for n in range(500)])
+    script = (
+        "import os, sys; from pathlib import Path; from agent.database import Database\n"
+        "database = Database(Path(sys.argv[1]), quarantine=Path(sys.argv[1]).parent).open()\n"
+        "with database.transaction(durable=True) as c: c.execute(\"INSERT INTO note VALUES ('a', 'b')\")\n"
+        "os._exit(0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=True)
+    with path.open("r+b") as file:
+        file.seek(-50 * 4096, 2)
+        file.write(b"\xff" * (40 * 4096))
+    with owned(path) as database:
+        assert "damaged" in database.rebuilt_because
+
+
+def test_a_kill_while_setting_aside_is_made_good(path: Path) -> None:
+    with owned(path) as database:
+        write(database, "a", "b")
+        database.rebuilt()
+    path.with_name("agent.db.damaged").write_text("bad page\n")  # the mark is there, and the file not yet moved
+    with owned(path) as database:
+        assert database.rebuilt_because == "agent.db was damaged: bad page"
+        assert note(database, "a") is None
+
+
+def test_a_full_or_forbidden_disk_is_no_damage(tmp_path: Path) -> None:
+    (tmp_path / "agent.db").mkdir()
+    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+        owned(tmp_path / "agent.db").open()
+    assert not (tmp_path / "quarantine").exists()
+
+
+def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
+    owned(path).open().close()
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(OtherVersion, match="newer version"):
+        owned(path).open()
+    assert path.exists()
+
+
+def test_a_start_with_the_current_schema_does_without_sqlite_utils(path: Path) -> None:
+    owned(path).open().close()
+    script = (
+        "import sys; from pathlib import Path; from agent.database import Database\n"
+        "Database(Path(sys.argv[1]), quarantine=Path(sys.argv[1]).parent).open().close()\n"
+        "assert 'sqlite_utils' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=True)
+
+
+def test_migrations_are_whole_steps_with_their_record(database: Database) -> None:
+    def add_table(utils) -> None:
+        utils["message"].create({"id": int, "text": str}, pk="id")
+
+    def fail(utils) -> None:
+        utils["other"].create({"id": int}, pk="id")
+        raise ZeroDivisionError
+
+    with database._write_lock:
+        connection = database._connections[0]
+        with pytest.raises(ZeroDivisionError):
+            schema.upgrade(connection, [*schema.MIGRATIONS, add_table, fail])
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+        assert "message" in tables and "other" not in tables
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION + 1,)
+        assert not connection.in_transaction
+
+
+def test_closing_twice_does_no_harm(path: Path) -> None:
+    database = owned(path).open()
+    database.close()
+    database.close()
+    assert not path.with_name("agent.db-wal").exists()
