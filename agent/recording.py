@@ -18,7 +18,7 @@ class RecordingSettings:
 
     streams: tuple[str, ...] = option("the streams to record; several make one capture", example=["imu", "mcu"])
     format: tuple[str | Mapping[str, Any], ...] = option(
-        'payload formats, each made once: a name, or a table { kind = "csv", timestamp = true }', ("csv",)
+        'payload formats, each made once: a name, or a table { kind = "csv", timestamp = "seconds" }', ("csv",)
     )
     targets: tuple[str, ...] = option("targets that are owed each capture; none: it only stays here", ())
     when: str = option(

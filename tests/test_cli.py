@@ -39,6 +39,8 @@ def test_the_list_of_commands_is_whole_and_in_the_readme() -> None:
     for name in COMMANDS:
         assert re.search(rf"^  {name} ", output, re.MULTILINE)
         assert re.search(rf"[`\s]{name}\b", documented), f"{name} is not in the README"
+    for name in re.findall(r"capture-agent ([a-z]+)\b", documented):
+        assert name in COMMANDS, f"the README tells of capture-agent {name}, which there is not"
     assert __version__ in run("--version").output
     run("fly", code=2)
 

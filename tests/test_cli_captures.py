@@ -130,6 +130,13 @@ def test_gaps_are_blank_in_a_sparkline() -> None:
     assert figures.lines(both, 80) == ["a ▁█ 1 to 2 g", "b    nothing"]
 
 
+def test_axes_of_one_sensor_share_a_panel() -> None:
+    names = ["aX", "bX", "aY", "bY", "t", "u"]
+    nothing = np.empty(0)
+    drawn = figures.panels(tuple(Series(name, "C" if name == "t" else "", nothing, nothing) for name in names))
+    assert [[one.name for one in group] for _, group in drawn] == [["aX", "aY"], ["bX", "bY"], ["t"], ["u"]]
+
+
 def test_thinning_keeps_peaks_and_gaps() -> None:
     values = np.zeros(100_000)
     values[[123, 77_777]] = 9, -9

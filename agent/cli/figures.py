@@ -16,16 +16,16 @@ _POINTS = 4000
 
 
 def png(samples: Samples, path: Path, *, title: str, subtitle: str) -> None:
-    """Draws the samples, one panel for each unit, gaps shaded. ImportError without matplotlib."""
+    """Draws the samples, one panel for each sensor or unit, gaps shaded. ImportError without matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = by_unit(samples.series)
-    figure = Figure(figsize=(10, 1.3 + 2.3 * len(panels)), dpi=110, layout="constrained")
+    drawn = panels(samples.series)
+    figure = Figure(figsize=(10, 1.3 + 2.3 * len(drawn)), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=12, fontweight="bold")
-    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for panel, (unit, group) in zip(axes, panels, strict=True):
+    axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for panel, (unit, group) in zip(axes, drawn, strict=True):
         for colour, series in zip(_COLOURS * len(group), group, strict=False):
             times, values = thinned(series.times_s, series.values)
             panel.plot(times, values, color=colour, linewidth=0.9, label=series.name)
@@ -84,8 +84,8 @@ def thinned(times: Floats, values: Floats) -> tuple[Floats, Floats]:
     return times[chosen], values[chosen]
 
 
-def by_unit(series: tuple[Series, ...]) -> list[tuple[str, list[Series]]]:
-    """Channels of one unit together, in the order in which the units come."""
-    order = {unit: index for index, unit in reversed(list(enumerate(one.unit for one in series)))}
-    ordered = sorted(series, key=lambda one: order[one.unit])
-    return [(unit, list(group)) for unit, group in groupby(ordered, key=lambda one: one.unit)]
+def panels(series: tuple[Series, ...]) -> list[tuple[str, list[Series]]]:
+    """(unit, channels) that belong into one picture: of one unit, and of one sensor where they are axes X, Y, Z."""
+    keys = [(one.unit, one.name[:-1] if one.name[-1:] in "XYZ" else "") for one in series]
+    ordered = sorted(zip(keys, series, strict=True), key=lambda pair: keys.index(pair[0]))
+    return [(key[0], [one for _, one in group]) for key, group in groupby(ordered, key=lambda pair: pair[0])]

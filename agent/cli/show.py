@@ -30,7 +30,7 @@ def span(seconds: float | None) -> str:
     for unit, name in _SPANS:
         if abs(seconds) >= unit * 1.5:
             return f"{seconds / unit:.3g} {name}" if abs(seconds) < 999.5 * unit else f"{seconds / unit:,.0f} {name}"
-    return f"{seconds:.3g} s"
+    return f"{seconds * 1000:.0f} ms" if 0 < abs(seconds) < 0.9995 else f"{seconds:.3g} s"
 
 
 def number(value: float | None) -> str:

@@ -19,6 +19,7 @@ from agent.outbox import Outbox
 from agent.query import Query
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?) *(s|min|h|d|w)(?: *ago)?")
+_TIMES = "2026-11-21, 2026-11-21T10:15 (UTC), or 2h, 30min, 3d ago"
 _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
@@ -51,23 +52,22 @@ def moment_ns(text: str, now: datetime.datetime | None = None) -> int:
     return int(moment.timestamp()) * 1_000_000_000 + moment.microsecond * 1000
 
 
-class Moment(click.ParamType[int]):
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """A point in time on the command line."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return moment_ns(str(value))
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: 2026-11-21, 2026-11-21T10:15 (UTC), or 2h, 30min, 3d ago", param, ctx)
+    try:
+        return None if value is None else moment_ns(value)
+    except (ValueError, OverflowError):
+        raise click.BadParameter(f"{value!r} is no time: {_TIMES}") from None
 
 
 _FILTERS = (
-    click.option("--since", type=Moment(), help="Begun then or later: 2026-11-21T10:15 (UTC), or 2h, 30min, 3d ago."),
-    click.option("--until", type=Moment(), help="Begun before then."),
+    click.option(
+        "--since",
+        metavar="TIME",
+        callback=_moment,
+        help=f"Begun then or later: {_TIMES}.",
+    ),
+    click.option("--until", metavar="TIME", callback=_moment, help="Begun before then."),
     click.option("--stream", help="With this stream."),
     click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="With this label; may be repeated."),
     click.option("--metadata", multiple=True, metavar="KEY[=VALUE]", help="With this metadata; may be repeated."),
