@@ -1,7 +1,6 @@
 """What is wrong in a configuration: every mistake at once, each with its path, its value and what would be allowed."""
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -51,6 +50,8 @@ class ConfigError(Exception):
 
 def nearest(name: str, known: Collection[str]) -> str:
     """The known name most like `name`; empty where none is like it."""
+    import difflib  # noqa: PLC0415  needed only where there is a mistake
+
     return next(iter(difflib.get_close_matches(name.lower(), list(known), 1, 0.5)), "")
 
 
