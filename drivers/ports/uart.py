@@ -64,9 +64,9 @@ class Uart:
     def write(self, data: bytes) -> None:
         """Sends all of `data`, within a second."""
         until_s = time.monotonic() + _WRITE_S
-        writable = select.poll()
-        writable.register(self._fd, select.POLLOUT)
         with self._explained():
+            writable = select.poll()
+            writable.register(self._fd, select.POLLOUT)
             while data:
                 if not writable.poll(max(0.0, until_s - time.monotonic()) * 1000):
                     raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))

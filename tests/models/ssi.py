@@ -80,11 +80,21 @@ class Tally:
 class ScriptedDevice:
     """A tty whose far end announces itself, and after each `connect` sends the next of `streams`, byte for byte."""
 
-    def __init__(self, *streams: bytes, rows: int, version: int = 2, before: bytes = b"", rate_hz: float = 100) -> None:
+    def __init__(
+        self,
+        *streams: bytes,
+        rows: int,
+        version: int = 2,
+        rate_hz: float = 100,
+        line: bytes | None = None,
+        deaf: bool = False,
+    ) -> None:
+        """`line`: what it sends instead of its announcement; `deaf`: no command reaches it."""
         self.heard = b""
-        self._line = announcement(version, rate_hz, rows)
+        self._line = announcement(version, rate_hz, rows) if line is None else line
         self._streams = list(streams)
-        self._before = before
+        self._deaf = deaf
+        self._connected = False
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)
@@ -108,13 +118,17 @@ class ScriptedDevice:
             os.close(self._slave)
             self._master = -1
 
+    def reboot(self) -> None:
+        """Streams no longer, and announces itself again."""
+        self._connected = False
+
     def _run(self) -> None:
-        unsent, connected = self._before, False
+        unsent = b""
         while True:
             poll = select.poll()
             poll.register(self._stop, select.POLLIN | select.POLLHUP)
             poll.register(self._master, select.POLLIN | (select.POLLOUT if unsent else 0))
-            events = dict(poll.poll(None if connected else 50))
+            events = dict(poll.poll(50))
             if self._stop in events:
                 return
             if events.get(self._master, 0) & select.POLLOUT:
@@ -122,11 +136,11 @@ class ScriptedDevice:
             if events.get(self._master, 0) & select.POLLIN:
                 command = os.read(self._master, 100)
                 self.heard += command
-                if command == b"connect" and not connected:
-                    connected, unsent = True, self._streams.pop(0) if self._streams else b""
+                if command == b"connect" and not (self._connected or self._deaf):
+                    self._connected, unsent = True, self._streams.pop(0) if self._streams else b""
                 elif command == b"disconnect":
-                    connected, unsent = False, b""
-            if not connected and not unsent:
+                    self._connected, unsent = False, b""
+            elif not self._connected and not unsent:
                 unsent = self._line
 
     @staticmethod

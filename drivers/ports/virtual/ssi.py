@@ -25,6 +25,8 @@ from drivers.ports.virtual.uart import serve_line
 COLUMNS = ("AccelerometerX", "AccelerometerY", "AccelerometerZ", "GyroscopeX", "GyroscopeY", "GyroscopeZ")
 _ANNOUNCE_NS = 500_000_000
 _BOOT_NS = 50_000_000
+_FIRST_NS = 100_000_000
+"""From the end of a line, heard first, to the first whole one."""
 _FLAT_OUT_PACKETS = 64
 _NEVER = 1 << 62
 _MOST_PACKETS = 256
@@ -99,7 +101,7 @@ class Ssi:
                 self._begun = (self._done, now_ns)
                 self._due_ns = self._delivery_ns()
             else:
-                self._due_ns = now_ns + _ANNOUNCE_NS // 2
+                self._due_ns = now_ns + _FIRST_NS
         self._heard = b""
 
     def due_ns(self) -> int | None:
@@ -116,7 +118,7 @@ class Ssi:
         if now_ns < self._due_ns:
             return []
         if not self._connected:
-            self._due_ns = now_ns + (_ANNOUNCE_NS // 2 if self._texts else _ANNOUNCE_NS)
+            self._due_ns = now_ns + (_FIRST_NS if self._texts else _ANNOUNCE_NS)
             text = b"".join(self._texts) or announcement(self._version, self._rate_hz, self._rows)
             self._texts = []
             return [text]

@@ -47,7 +47,8 @@ class Pty:
     def __init__(self, name: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="capture-agent-")) / name
         self._master = self._slave = -1
-        self._unsent = b""
+        self.unsent = b""
+        """What has been begun and waits for room."""
 
     @property
     def plugged(self) -> bool:
@@ -69,7 +70,7 @@ class Pty:
             os.close(self._master)
             os.close(self._slave)
         self._master = self._slave = -1
-        self._unsent = b""
+        self.unsent = b""
 
     def read(self) -> bytes:
         """What the host has sent; empty where nothing."""
@@ -81,18 +82,22 @@ class Pty:
         """Sends all of `data`, now or as soon as there is room; False, and not a byte of it, where there is none."""
         if not self.flush():
             return False
-        self._unsent = data
-        self.flush()
-        begun = len(self._unsent) < len(data)
+        self.begin(data)
+        begun = len(self.unsent) < len(data)
         if not begun:
-            self._unsent = b""
+            self.unsent = b""
         return begun
+
+    def begin(self, data: bytes) -> None:
+        """Sends `data` now or as soon as there is room."""
+        self.unsent += data
+        self.flush()
 
     def flush(self) -> bool:
         """Sends what was begun; True when all of that is out."""
         try:
-            while self._unsent:
-                self._unsent = self._unsent[os.write(self._master, self._unsent) :]
+            while self.unsent:
+                self.unsent = self.unsent[os.write(self._master, self.unsent) :]
         except BlockingIOError:
             return False
         except OSError as error:
@@ -119,7 +124,7 @@ class Device(Protocol):
         """When it next has something to send; None: as soon as there is room."""
 
     def pieces(self, now_ns: int) -> list[bytes]:
-        """What it sends now: pieces that are sent whole or, where there is no room (`due_ns` not None), not at all."""
+        """What it sends now. Where `due_ns` is a time, each piece is sent whole or, without room for it, not at all."""
 
 
 def serve_line(wire: Wire, document: Mapping[str, Any], name: str, device: Device) -> None:
@@ -147,7 +152,6 @@ class Line:
         self._device = device
         self._faults = faults
         self._chance = chance
-        self._waiting: list[bytes] = []
 
     def step(self) -> None:
         """Does what is due now."""
@@ -158,21 +162,16 @@ class Line:
         if not self.pty.plugged:
             self.pty.plug()
             self._device.power_on(now_ns)
-            self._waiting = []
         stalled = self._faults.active("stall")
         if not stalled and (heard := self.pty.read()):
             self._device.hear(heard, now_ns)
+        if self._device.due_ns() is not None:
+            for piece in self._device.pieces(now_ns):
+                if not stalled:
+                    self.pty.send(self._garbled(piece))
+        elif not stalled and self.pty.flush():
+            self.pty.begin(self._garbled(b"".join(self._device.pieces(now_ns))))
         self.pty.flush()
-        patient = self._device.due_ns() is None
-        if patient and (stalled or self._waiting):
-            pieces, self._waiting = self._waiting, []
-        else:
-            pieces = [self._garbled(piece) for piece in self._device.pieces(now_ns)]
-        for number, piece in enumerate(pieces):
-            if stalled or not self.pty.send(piece):
-                self._waiting = pieces[number:] if patient else []
-                if patient:
-                    break
 
     def wait(self, wire: Wire) -> bool:
         """Waits until something is due; True when there is a message on the wire."""
@@ -182,7 +181,8 @@ class Line:
         if self._faults.active("unplug") or self._faults.active("stall"):
             wait_s = 0.01
         elif self.pty.plugged:
-            poll.register(self.pty, select.POLLIN | (select.POLLOUT if due_ns is None else 0))
+            more = due_ns is None or self.pty.unsent
+            poll.register(self.pty, select.POLLIN | (select.POLLOUT if more else 0))
             if due_ns is not None:
                 wait_s = min(wait_s, max(0.0, (due_ns - boottime_ns()) / 1e9))
         return any(number == wire.fileno() for number, _ in poll.poll(wait_s * 1000))
