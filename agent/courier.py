@@ -185,8 +185,8 @@ class Courier:
         parcels = []
         if ready_s == 0:
             parcels = self._outbox.claim(self.name, count, lease_s=_LEASE_S, newest_first=self._delivery.newest_first)
-            self._hand_out(parcels)
         if parcels:
+            self._hand_out(parcels)
             return 0.0
         wait_s = min(_LOOK_S, ready_s or _LOOK_S)
         with self._lock:
@@ -202,13 +202,13 @@ class Courier:
             self._batch = min(_BATCH, self._batch * 2) if quick else self._delivery.connections
             self._claimed_ns = now
             for parcel in parcels:
-                if self._trouble:
-                    self._trouble.probes(parcel.id)
                 if parcel.id not in self._claimed:  # else it is under way, and only its lease had run out
                     self._waiting.append(parcel)
                 self._claimed[parcel.id] = parcel
-            if self.paused:
+            if self.paused or (self._trouble and len(parcels) > 1):  # which began while these were claimed
                 self._give_back()
+            elif self._trouble:
+                self._trouble.probes(parcels[0].id)
             idle = sum(worker.alive for worker in self._workers[1:]) - self._uploading
             for worker in self._workers[1:]:
                 if idle < len(self._waiting) and not worker.alive and not self._stopping:

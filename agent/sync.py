@@ -15,9 +15,6 @@ from agent.worker import Worker
 
 __all__ = ["Delivery", "Sync"]
 
-_STOP_S = 5.0
-"""How long uploads that were cut get to come back; the daemon as a whole has ten seconds."""
-
 
 class Sync:
     """All couriers. `start` begins, `stop` ends within seconds even while uploads hang. For any thread."""
@@ -59,11 +56,14 @@ class Sync:
         """Starts delivering. All threads that there may be, for the watchdog; `failed` hears of one that broke."""
         return [worker for courier in self._couriers.values() for worker in courier.start(failed)]
 
-    def stop(self) -> None:
-        """Cuts what is under way, gives back all leases, commits, and closes the targets. May be called twice."""
+    def stop(self, within_s: float = 5.0) -> None:
+        """Cuts what is under way, gives back all leases, commits, and closes the targets. May be called twice.
+
+        What does not come back `within_s` is left behind: the daemon as a whole has ten seconds.
+        """
         for courier in self._couriers.values():
             courier.ask()
-        until_ns = self._clock.boottime_ns() + int(_STOP_S * 1e9)
+        until_ns = self._clock.boottime_ns() + int(within_s * 1e9)
         for courier in self._couriers.values():
             courier.join(until_ns)
         self._ledger.commit()

@@ -189,9 +189,9 @@ def test_while_unreachable_one_parcel_probes_and_no_other_row_changes(house, cap
     monkeypatch.setattr(house.outbox, "claim", counted)
     target = Scripted(answer)
     sync = house.sync(lab=target)
-    house.until(lambda: len(claimed) == 3)
-    assert claimed == [8, 1, 1]
-    assert len(set(target.asked)) <= 8 + 1
+    house.until(lambda: claimed.count(1) == 2)
+    assert claimed[-2:] == [1, 1], "from then on one at a time"
+    assert len(set(target.asked)) <= 8 + 1, "those that were under way, and the probe"
     assert set(house.states("lab").values()) <= {"waiting", "leased"}
     assert list(house.states("lab").values()).count("leased") <= 1
     assert {parcel.attempts for parcel in house.outbox.list("lab")} == {0}
@@ -413,9 +413,8 @@ def test_stop_leaves_behind_what_cannot_be_cut(house):
     deaf = Scripted(lambda name, progress: end.wait(30) and None)
     sync = house.sync(lab=deaf)
     house.until(lambda: deaf.at_once == 1)
-    begun = time.monotonic()
-    sync.stop()
-    assert 4 < time.monotonic() - begun < 9
+    sync.stop(within_s=0.2)
+    assert deaf.at_once == 1
     assert house.states("lab") == {"capture0000": "waiting"}
     end.set()
     sync.stop()
