@@ -273,6 +273,15 @@ def test_a_reconnected_stream_is_dated_anew_and_time_rises(tmp_path: Path) -> No
     assert sequence[2000] == 2300
 
 
+def test_a_short_segment_has_the_rate_that_a_long_one_tells(tmp_path: Path) -> None:
+    period_ns, blocks = 4_900_000, []  # 2 % fast
+    for first in [*range(0, 4000, 20), *range(4200, 4400, 20)]:
+        observed_ns = START_NS + (first + 19) * period_ns
+        blocks.append((0, block(IMU, first, 20, segment=int(first >= 4200), observed_ns=observed_ns)))
+    _, times, _ = whole(film(tmp_path, {"imu": IMU}, blocks))
+    assert np.abs(np.diff(times[-200:]) - period_ns).max() <= 2
+
+
 def test_segments_whose_times_overlap_still_rise(tmp_path: Path) -> None:
     blocks = [(0, block(IMU, first, 20)) for first in range(0, 1800, 20)]
     for first in range(2000, 4000, 20):
