@@ -44,7 +44,9 @@ class Request:
 class Receiver:
     """`with Receiver() as receiver`: `files` has what was stored, by path; `faults` what is to come."""
 
-    def __init__(self, *, authorization: str = "", tls: ssl.SSLContext | None = None, keep: bool = True) -> None:
+    def __init__(
+        self, *, authorization: str = "", tls: ssl.SSLContext | None = None, keep: bool = True, port: int = 0
+    ) -> None:
         """`authorization`: the only value of that header that is let in. `keep` False: hashes instead of contents."""
         self.authorization = authorization
         self.files: dict[str, bytes] = {}
@@ -56,7 +58,7 @@ class Receiver:
         """Set once a request hangs."""
         self._tls = tls
         self.keep = keep
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._closed = threading.Event()

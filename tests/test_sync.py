@@ -143,6 +143,23 @@ def test_everything_reaches_every_target_once(house):
     assert health["error"] == ""
 
 
+def test_an_outage_in_the_middle_loses_and_doubles_nothing(house):
+    captures = house.owe(200, "lab")
+    with Receiver() as receiver:
+        lab = Http(url=receiver.url + "/{file}").open(house.home)
+        sync = house.sync(lab=lab)
+        house.until(lambda: len(receiver.stores) > 50)
+    stored = Counter(receiver.stores)
+    house.until(lambda: sync.health()["lab"]["state"] == "unreachable")
+    with Receiver(port=receiver.port) as back:
+        house.until(lambda: sync.health()["lab"]["owed"] == 0)
+        stored += Counter(back.stores)
+        sync.stop()
+    files = {f"/{name}{suffix}" for name in captures for suffix in (".csv", ".json")}
+    assert set(stored) == files
+    assert sum(stored.values()) - len(files) <= 8, "only those whose answer was cut off were sent again"
+
+
 def test_what_comes_later_is_sent_when_woken(house):
     target = Scripted()
     sync = house.sync(lab=target)
