@@ -91,7 +91,8 @@ class Database:
         connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
         self._connections.append(connection)
         connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA temp_store = MEMORY")  # or what triggers may have to undo goes to a file, page by page
+        # what a trigger may have to undo would otherwise go to a file, page by page
+        connection.execute("PRAGMA temp_store = MEMORY")
         return connection
 
     def _prove(self, connection: sqlite3.Connection, reason: str, *, owner: bool) -> None:
