@@ -97,8 +97,9 @@ class SampleWriter:
             self.step()
         self.step()
         self._cut("stop")
-        while self._closing:
-            self._finish(self._closing.pop(0))
+        for take in self._closing:
+            self._finish(take)
+        self._closing.clear()
 
     def step(self) -> None:
         """One round: new blocks in, cuts where they are due, everything handed to the kernel."""
@@ -112,8 +113,8 @@ class SampleWriter:
             self.orders.refuse(f"cannot write to {self._folder}: {error}")
             self._cut("disk")
         for take in [take for take in self._closing if now >= take.closes_ns]:
-            self._closing.remove(take)
             self._finish(take)
+            self._closing.remove(take)
 
     def _cursor(self, stream: Stream) -> Cursor:
         cursor = self._cursors.get(stream.name)
@@ -270,7 +271,7 @@ class SampleWriter:
     def health(self) -> dict[str, Any]:
         """Counters; `dropped` samples the ring lost, `unrecorded` came while recording was wanted and impossible."""
         take, orders = self._take, self.orders
-        state = "recording" if take else "refused" if orders.error else "waiting" if orders.wanted else "idle"
+        state = "recording" if take or self._closing else "refused" if orders.error else "waiting" if orders.wanted else "idle"
         return {
             "state": state,
             "capture": take.negative.head["name"] if take else None,

@@ -1,0 +1,285 @@
+"""The daemon as a whole, as a process: exact data from the sensor to the file, clean ends, few syncs, one per folder."""
+
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.formats import format_module
+from agent.negative import NegativeWriter, identity_as_json
+from drivers import Block, Channel, Identity
+from drivers.ports.virtual.motion import Motion
+from tests.running import Running, done
+
+IMU = """
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = 1000
+temperature = false
+"""
+FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
+AXES = ("AccelerometerX", "AccelerometerY", "AccelerometerZ", "GyroscopeX", "GyroscopeY", "GyroscopeZ")
+
+
+def table(running: Running, recording: str, kind: str = "csv") -> dict[str, np.ndarray]:
+    """All columns of all captures of a recording, one after the other, with `sequence`."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for capture in running.captures(recording):
+        (payload,) = [payload for payload in capture.payloads if payload.format == kind]
+        for block in format_module(kind).Settings().open().read(capture.path(payload), capture):
+            parts.setdefault("sequence", []).append(np.arange(block.first, block.end))
+            for name in block.samples.dtype.names:
+                parts.setdefault(name, []).append(block.samples[name])
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+@pytest.mark.parametrize("source", ["synthetic motion", "real flight"])
+def test_what_an_mcu_sends_at_full_speed_is_in_the_csv_row_for_row(tmp_path: Path, source: str) -> None:
+    replay = ""
+    if source == "real flight":
+        if not FLIGHT.is_file():
+            pytest.skip(f"{FLIGHT.name} does not stand beside the checkout")
+        replay = f'replay = "{FLIGHT}", replay_accel_scale = 0.75,'
+    config = f"""
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = {{ {replay} rate_hz = 1000, samples_per_packet = 32, flat_out = true, packets = 2000, seed = 5 }}
+
+[recording.mcu]
+streams = ["mcu"]
+length_samples = 20000
+"""
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: status["recordings"]["mcu"]["samples"] == 64000)
+        running.finish()
+        columns = table(running, "mcu")
+    motion = Motion(5, 1000.0, replay=str(FLIGHT) if replay else "", replay_accel_scale=0.75)
+    assert np.array_equal(columns["sequence"], np.arange(64000))
+    assert np.array_equal(np.stack([columns[name] for name in AXES], axis=1), motion.rows(0, 64000))
+
+
+def test_streams_of_one_motion_line_up_though_their_clocks_and_delays_differ(tmp_path: Path) -> None:
+    # both feel the same motion, each by its own clock: 1.5 % apart, and packets of the MCU come up to 80 ms late
+    config = """
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = 1000
+accel_range_g = 8
+gyro_range_dps = 2000
+temperature = false
+virtual = { seed = 3, replay = "{folder}/ramp1000.csv", clock_ppm = 0 }
+
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = { seed = 3, replay = "{folder}/ramp500.csv", rate_hz = 500, samples_per_packet = 5, clock_ppm = 15000, delay_s = 0.08 }
+
+[recording.both]
+streams = ["imu", "mcu"]
+length_s = 0
+fill = "linear"
+"""
+    # a sensor of index n felt the ramp at n / its true rate: x = 100 LSB a second, y tells the round
+    for rate_hz, true_hz in ((1000, 1000.0), (500, 507.5)):
+        n = np.arange(20 * rate_hz)
+        ramp = n / true_hz * 1000 / 4096
+        rows = [f"{value:.9f},0,0,0,0,0" for value in ramp]
+        header = "ax_g,ay_g,az_g,gx_dps,gy_dps,gz_dps"
+        (tmp_path / f"ramp{rate_hz}.csv").write_text("\n".join([header, *rows]) + "\n")
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: status["streams"]["imu"]["samples"] > 14500)
+        running.finish()
+        (capture,) = running.captures("both")
+        columns = table(running, "both")
+    # the two began at different moments; what must hold is that their difference stays what it is
+    fast, slow = columns["imu_AccelerometerX"].astype(float), columns["mcu_AccelerometerX"]
+    ticks = fast - slow  # 1000 LSB a second: 1 LSB is 1 ms
+    settled = ticks[~np.isnan(ticks)]
+    settled = settled[len(settled) // 20 : -len(settled) // 20]
+    offset_ms = _start_offset_ms(running, capture)
+    assert abs(np.median(settled) - offset_ms) < 2.0
+    assert np.percentile(np.abs(settled - np.median(settled)), 99) < 2.0
+
+
+def _start_offset_ms(running: Running, capture: object) -> float:
+    """How much later the MCU's ramp began than the IMU's, by the virtual devices' own word."""
+    raise NotImplementedError
+
+
+@pytest.fixture
+def black_hole() -> Iterator[int]:
+    """A port that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        held: list[socket.socket] = []
+        stop = threading.Event()
+
+        def take() -> None:
+            server.settimeout(0.1)
+            while not stop.is_set():
+                try:
+                    held.append(server.accept()[0])
+                except TimeoutError:
+                    continue
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        yield server.getsockname()[1]
+        stop.set()
+        thread.join()
+        for connection in held:
+            connection.close()
+
+
+def test_it_ends_within_ten_seconds_though_uploads_hang(tmp_path: Path, black_hole: int) -> None:
+    config = f"""{IMU}
+[recording.imu]
+streams = ["imu"]
+length_s = 0.5
+targets = ["hole"]
+
+[target.hole]
+kind = "http"
+url = "http://127.0.0.1:{black_hole}/{{name}}/{{file}}"
+"""
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: status["targets"]["hole"]["state"] == "sending")
+        code, seconds = running.terminate()
+        assert (code, seconds < 10) == (0, True), running.log()
+        # nothing is forgotten: all of it is still owed at the next start
+        before = len(running.captures())
+        assert before > 0
+    with Running(tmp_path, config) as running:
+        status = running.until(lambda status: status["developer"]["queued"] == 0)
+        assert status["targets"]["hole"]["owed"] >= before
+
+
+def test_a_second_daemon_on_one_folder_refuses(tmp_path: Path) -> None:
+    with Running(tmp_path, IMU) as running:
+        command = [sys.executable, "-m", "agent.cli", "run", "--config", str(running.config)]
+        second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        assert second.returncode == 75
+        assert "another capture-agent runs on" in second.stderr
+        assert running.ask("status")["streams"]["imu"]["state"] == "running"
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_finishing_a_capture_costs_at_most_four_syncs(tmp_path: Path) -> None:
+    config = f"""{IMU}
+[recording.imu]
+streams = ["imu"]
+format = ["csv", "mcap"]
+length_s = 0.5
+targets = ["archive"]
+
+[target.archive]
+kind = "directory"
+path = "{{folder}}/archive"
+"""
+    (tmp_path / "archive").mkdir()
+    trace = tmp_path / "trace"
+    calls = "trace=fsync,fdatasync,syncfs,sync,sync_file_range,msync"
+    strace = ("strace", "-D", "-f", "-y", "-e", calls, "-o", str(trace))
+    with Running(tmp_path, config, prefix=strace) as running:
+        running.until(lambda status: status["targets"]["archive"]["delivered"] >= 6)
+        running.finish()
+        captures = len(running.captures())
+    ours = _syncs(trace)
+    assert captures >= 6
+    assert len(ours) <= 4 * captures + 4, "\n".join(ours)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_pictures_at_one_a_second_cost_at_most_one_sync_each(tmp_path: Path) -> None:
+    config = """
+[stream.cam]
+driver = "picamera"
+camera = "virtual"
+interval_s = 1
+width = 320
+height = 240
+
+[recording.photos]
+streams = ["cam"]
+format = ["jpeg"]
+targets = ["archive"]
+
+[target.archive]
+kind = "directory"
+path = "{folder}/archive"
+"""
+    (tmp_path / "archive").mkdir()
+    trace = tmp_path / "trace"
+    strace = ("strace", "-D", "-f", "-y", "-e", "trace=fsync,fdatasync,syncfs,sync", "-o", str(trace))
+    running = Running(tmp_path, config, prefix=strace)
+    text = running.config.read_text().replace("durable_every_s = 0.5", "durable_every_s = 2")
+    running.config.write_text(text)
+    with running:
+        running.until(lambda status: status["streams"]["cam"]["samples"] >= 2)
+        begun = len(_syncs(trace))
+        first = running.ask("status")["streams"]["cam"]["samples"]
+        running.until(lambda status: status["streams"]["cam"]["samples"] >= first + 12)
+        cost = len(_syncs(trace)) - begun
+    assert cost <= 12, "3,600 an hour"
+
+
+def _syncs(trace: Path) -> list[str]:
+    """Calls to sync anything, but for the folder target's own and the periodic ones of negatives."""
+    lines = [line for line in trace.read_text().splitlines() if re.search(r"\b(fsync|fdatasync|syncfs|sync)\(", line)]
+    return [line for line in lines if "/archive" not in line and ".negative" not in line]
+
+
+def test_an_hour_is_developed_while_the_imu_runs_on(tmp_path: Path) -> None:
+    identity = Identity("Hour", 1000.0, tuple(Channel(name) for name in AXES))
+    folder = tmp_path / "data" / "recording"
+    folder.mkdir(parents=True)
+    name = "test.hour.20261121T000000.000Z.00000000"
+    settings = {"streams": ["hour"], "format": ["csv"], "fill": "hold"}
+    started = {"boot_time_ns": 1, "boot_id": "x", "wall_ns": 1_800_000_000_000_000_000, "clock": "unsynchronised"}
+    head = {
+        "uuid": "00000000-0000-4000-8000-000000000000",
+        "name": name,
+        "recording": "hour",
+        "settings": settings,
+        "configuration": {"uuid": "0", "name": "hour", "document": {}},
+        "device": {"name": "test", "id": "00000001", "model": ""},
+        "software": {"name": "capture-agent", "version": "0"},
+        "started": {**started, "wall_time": "2027-01-15T08:00:00.000000Z"},
+        "labels": {},
+        "metadata": {},
+        "streams": [{"name": "hour", "driver": "test", "identity": identity_as_json(identity)}],
+    }
+    negative = NegativeWriter(folder / f"{name}.negative.part", head)
+    rows = Motion(1, 1000.0).rows(0, 40)
+    samples = np.ascontiguousarray(rows).view([(axis, "<i2") for axis in AXES]).reshape(-1)
+    for first in range(0, 3_600_000, 40):
+        negative.write(0, Block(first, samples, 1 + (first + 39) * 1_000_000, first + 39))
+        if first % 4000 == 0:
+            negative.flush()
+    negative.flush()
+    negative.close()
+    config = f"""{IMU}
+[recording.imu]
+streams = ["imu"]
+length_s = 2
+"""
+    with Running(tmp_path, config) as running:
+        status = running.until(lambda status: status["developer"]["developed"] >= 1, seconds=90)
+        assert status["streams"]["imu"]["counters"]["overflows"] == 0
+        assert status["streams"]["imu"]["lost"] == 0
+        running.until(lambda status: len(running.captures("hour")) == 1, seconds=90)
+        status = running.finish()
+        assert status["streams"]["imu"]["counters"]["overflows"] == 0
+        (hour,) = running.captures("hour")
+        assert hour.document["streams"][0]["samples"] == 3_600_000
+        assert hour.document["end"]["reason"] == "cut off"
+        assert done(status)
