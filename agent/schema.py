@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 Migration = Callable[[Any], None]
-"""Changes a sqlite_utils.Database; must not commit."""
+"""Changes a sqlite_utils.Database by its `execute`, and looks at it as it likes; before sqlite-utils 4 the methods that
+create and insert commit by themselves, and a step must not."""
 
 MIGRATIONS: tuple[Migration, ...] = ()
 
@@ -161,7 +162,7 @@ def create(connection: sqlite3.Connection, reason: str) -> None:
         connection.execute(f"PRAGMA user_version = {VERSION}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        connection.rollback()
         raise
 
 
@@ -175,8 +176,10 @@ def upgrade(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
         connection.execute("BEGIN IMMEDIATE")
         try:
             migration(database)
+            if not connection.in_transaction:
+                raise RuntimeError(f"the step to schema {step} has committed before its record")
             connection.execute(f"PRAGMA user_version = {step}")
             connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            connection.rollback()
             raise

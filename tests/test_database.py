@@ -203,11 +203,15 @@ def test_a_start_with_the_current_schema_does_without_sqlite_utils(path: Path) -
 
 def test_migrations_are_whole_steps_with_their_record(database: Database) -> None:
     def add_table(utils) -> None:
-        utils["message"].create({"id": int, "text": str}, pk="id")
+        assert utils["parcel"].exists()
+        utils.execute("CREATE TABLE message (id INTEGER PRIMARY KEY)")
 
     def fail(utils) -> None:
-        utils["other"].create({"id": int}, pk="id")
+        utils.execute("CREATE TABLE other (id INTEGER PRIMARY KEY)")
         raise ZeroDivisionError
+
+    def commit(utils) -> None:
+        utils.conn.commit()
 
     with database._write_lock:
         connection = database._connections[0]
@@ -216,6 +220,8 @@ def test_migrations_are_whole_steps_with_their_record(database: Database) -> Non
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         assert "message" in tables and "other" not in tables
         assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION + 1,)
+        with pytest.raises(RuntimeError, match="before its record"):
+            schema.upgrade(connection, [*schema.MIGRATIONS, add_table, commit])
         assert not connection.in_transaction
 
 
