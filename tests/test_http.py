@@ -292,14 +292,17 @@ def certificates(tmp_path_factory):
     if not shutil.which("openssl"):
         pytest.skip("openssl is not installed: no certificates to test TLS with")
     folder = tmp_path_factory.mktemp("tls")
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    ca = ["-CA", "ca.pem", "-CAkey", "ca.key"]
-    for name, more in (
-        ("ca", ["-addext", "keyUsage=critical,keyCertSign"]),
-        ("server", [*ca, "-addext", "subjectAltName=DNS:localhost"]),
-        ("client", ca),
+    (folder / "openssl.cnf").write_text("[req]\ndistinguished_name = dn\n[dn]\n")
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-config", "openssl.cnf"]
+    ends = ["basicConstraints=critical,CA:FALSE", "keyUsage=critical,digitalSignature", "authorityKeyIdentifier=keyid"]
+    for name, extensions in (
+        ("ca", ["basicConstraints=critical,CA:TRUE", "keyUsage=critical,keyCertSign", "subjectKeyIdentifier=hash"]),
+        ("server", [*ends, "subjectAltName=DNS:localhost"]),
+        ("client", ends),
     ):
-        command = ["openssl", "req", "-x509", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", *more]
+        command = ["openssl", "req", "-x509", *key, "-subj", f"/CN={name}", "-keyout", f"{name}.key"]
+        command += [] if name == "ca" else ["-CA", "ca.pem", "-CAkey", "ca.key"]
+        command += [word for extension in extensions for word in ("-addext", extension)]
         subprocess.run([*command, "-out", f"{name}.pem"], cwd=folder, check=True, capture_output=True)
     return folder
 
