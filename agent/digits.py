@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-"""Shape (rows, width): the text of each row, with zero bytes anywhere."""
+"""Shape (rows, width): the text of each row, with zero bytes anywhere; contiguous, `width` a multiple of eight."""
 
 DECIMALS = 16
 """The most decimals that `fixed` renders."""
@@ -22,10 +22,10 @@ _SLICE = 512
 @functools.cache
 def _int16_words() -> npt.NDArray[np.uint64]:
     """By the value's bits: a comma and up to six characters, with zero bytes behind."""
-    longest = fixed(np.arange(1 << 16, dtype=np.uint16).view(np.int16))
+    longest = fixed(np.arange(1 << 16, dtype=np.uint16).view(np.int16))  # 4 bytes, then two words of four digits
     text = np.zeros((1 << 16, 8), np.uint8)
     text[:, :2] = longest[:, :2]
-    text[:, 2:7] = longest[:, -5:]
+    text[:, 2:7] = longest[:, 7:12]
     return text.view(np.uint64).ravel()
 
 
@@ -58,7 +58,7 @@ def fixed(values: npt.NDArray[Any], decimals: int = 0) -> Bytes:
     whole, part = _divide(magnitude, 10**decimals) if decimals else (magnitude, magnitude)
     groups = (len(str(int(whole.max(initial=0)))) + 3) // 4
     behind = 4 * ((decimals + 3) // 4)
-    text = np.zeros((len(values), 4 + 4 * groups + (4 + behind if decimals else 0)), np.uint8)
+    text = np.zeros((len(values), _whole_words(4 + 4 * groups + (4 + behind if decimals else 0))), np.uint8)
     text[:, 0] = ord(",")
     text[:, 1] = np.where(negative, ord("-"), 0)
     words = text.view(np.uint32)
@@ -69,11 +69,16 @@ def fixed(values: npt.NDArray[Any], decimals: int = 0) -> Bytes:
     if decimals:
         text[:, 4 + 4 * groups] = ord(".")
         part = part * np.uint64(10 ** (behind - decimals))
-        for place in range(words.shape[1] - 1, groups + 1, -1):
+        end = groups + 2 + behind // 4
+        for place in range(end - 1, groups + 1, -1):
             part, four = _divide(part, 10_000)
             words[:, place] = front.take(four + np.uint64(10_000))
-        text = text[:, : text.shape[1] - behind + decimals]
+        text[:, 4 * end - behind + decimals : 4 * end] = 0
     return text
+
+
+def _whole_words(width: int) -> int:
+    return (width + 7) // 8 * 8
 
 
 def _divide(values: npt.NDArray[np.uint64], by: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
@@ -84,15 +89,22 @@ def _divide(values: npt.NDArray[np.uint64], by: int) -> tuple[npt.NDArray[np.uin
 
 def shortest(values: npt.NDArray[Any]) -> Bytes:
     """Floats behind a comma, each as short as reads back the same; NaN is nothing."""
-    text = np.zeros((len(values), 33), np.uint8)
+    text = np.zeros((len(values), _whole_words(33)), np.uint8)
     text[:, 0] = ord(",")
     for start in range(0, len(values), _SLICE):
         some = values[start : start + _SLICE]
-        text[start : start + _SLICE, 1:] = some.astype("S32").view(np.uint8).reshape(-1, 32)
+        text[start : start + _SLICE, 1:33] = some.astype("S32").view(np.uint8).reshape(-1, 32)
     text[np.isnan(values), 1:] = 0
     return text
 
 
 def joined(columns: Sequence[Bytes]) -> bytes:
     """The text of all rows, columns side by side."""
-    return np.concatenate(columns, axis=1).tobytes().translate(None, b"\0")
+    words = [column.view(np.uint64) for column in columns]
+    # whole words: copying columns byte by byte would take longer than making them
+    table = np.empty((len(words[0]), sum(word.shape[1] for word in words)), np.uint64)
+    at = 0
+    for word in words:
+        table[:, at : at + word.shape[1]] = word
+        at += word.shape[1]
+    return table.tobytes().translate(None, b"\0")
