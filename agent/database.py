@@ -167,9 +167,10 @@ class Database:
                 self._connections.pop().close()
 
     def _report(self, error: sqlite3.DatabaseError) -> None:
-        """Leaves a mark for the next start when the file itself is to blame."""
+        """Leaves a mark for the owner's next start when the file itself is to blame."""
         if _is_damage(error, opening=False):
-            _marker(self.path).write_text(f"{error}\n")
+            if self._quarantine is not None:
+                _marker(self.path).write_text(f"{error}\n")
             raise DatabaseDamaged(f"{self.path}: {error}; a new start sets it aside and rebuilds it") from error
 
 
