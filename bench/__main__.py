@@ -1,4 +1,4 @@
-"""`python -m bench [NAME ...] [--compare]`: runs the benchmarks and writes RESULTS.md, or compares with what it says."""
+"""`python -m bench [NAME ...] [--compare]`: runs the benchmarks; writes RESULTS.md, or compares with it."""
 
 import argparse
 import importlib
@@ -38,10 +38,14 @@ def table(results: dict[str, list[Measure]]) -> str:
     for name, measures in results.items():
         lines += ["", f"## {name}", "", "| what | figure | against | ratio | aim | met |", "|---|---|---|---|---|---|"]
         lines += [
-            f"| {m.what} | {m.figure:,.4g} {m.unit} | {m.against} | {m.ratio:.3g} | {m.aim} | {'yes' if m.met else 'NO'} |"
+            f"| {m.what} | {m.figure:,.4g} {m.unit} | {m.against} | {m.ratio:.3g} | {m.aim} | {_word(m.met)} |"
             for m in measures
         ]
     return "\n".join(lines) + "\n"
+
+
+def _word(met: bool) -> str:
+    return "yes" if met else "NO"
 
 
 def worse(results: dict[str, list[Measure]], committed: dict[str, dict[str, float]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A real daemon as a process of its own, for tests: started on a configuration, asked over its socket, ended or killed."""
+"""A real daemon as a process of its own: started on a configuration, asked over its socket, ended or killed."""
 
 import os
 import signal

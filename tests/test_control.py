@@ -105,7 +105,7 @@ def test_a_line_without_end_is_hung_up_on(data_dir: Path) -> None:
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(5)
         connection.connect(str(socket_path(data_dir)))
-        with pytest.raises(OSError):  # noqa: PT011  broken pipe or reset, as the kernel likes
+        with pytest.raises(OSError):  # broken pipe or reset, as the kernel likes
             for _ in range(100):
                 connection.sendall(b"x" * 65536)
             while connection.recv(100):

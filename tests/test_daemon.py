@@ -1,4 +1,4 @@
-"""The daemon as a whole, as a process: exact data from the sensor to the file, clean ends, few syncs, one per folder."""
+"""The daemon as a process: exact data from the sensor to the file, clean ends, few syncs, one per folder."""
 
 import re
 import shutil

@@ -4,6 +4,7 @@ One data folder lives through all the kills. The virtual IMU numbers its samples
 have cost is seen in the files: each run's captures follow on one another without a gap and end near its kill.
 """
 
+import itertools
 import json
 import os
 import random
@@ -196,11 +197,13 @@ def prove(pipeline: Pipeline) -> None:
                 assert stream["lost"]["samples"] == 0
                 end_ns = capture.document["start"]["boot_time_ns"] + capture.document["duration_s"] * 1e9
                 nearest_ns = max(nearest_ns, int(end_ns))
-            assert killed - nearest_ns < 500_000_000, f"run {run}: {recording} ends {(killed - nearest_ns) / 1e6} ms early"
+            assert killed - nearest_ns < 500_000_000, (
+                f"run {run}: {recording} ends {(killed - nearest_ns) / 1e6} ms early"
+            )
             if recording == "imu":
                 ranges = [(c.document["streams"][0]["first"], c.document["streams"][0]["samples"]) for c in of_run]
                 assert ranges[0][0] == 0
-                assert all(a + n == b for (a, n), (b, _) in zip(ranges, ranges[1:], strict=False)), ranges
+                assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(ranges)), ranges
 
 
 def rounds(pipeline: Pipeline, kills: int, seed: int, **environment: str) -> None:

@@ -117,7 +117,9 @@ def test_captures_of_a_number_of_samples_are_cut_at_the_very_sample(bench: Make)
     b.run(1.0, "s")
     b.end()
     assert [values(path) for path in b.finished] == [list(range(at, at + 250)) for at in (0, 250, 500, 750)]
-    assert [reader.end["ranges"] for reader in map(_read, b.finished)] == [[[at, at + 250]] for at in (0, 250, 500, 750)]
+    assert [reader.end["ranges"] for reader in map(_read, b.finished)] == [
+        [[at, at + 250]] for at in (0, 250, 500, 750)
+    ]
 
 
 def test_captures_of_a_length_in_seconds_are_cut_where_time_says_and_do_not_drift(bench: Make) -> None:

@@ -61,7 +61,13 @@ def run() -> "Callable[[Script, Callable[[Stream], bool]], Stream]":
 
     def until(script: Script, done: Callable[[Stream], bool]) -> Stream:
         stream = Stream(
-            "s", "script", script, ring=Ring(60, 1 << 20), clock=Clock(), jitter=random.Random(1), backoff_s=(0.01, 0.02)
+            "s",
+            "script",
+            script,
+            ring=Ring(60, 1 << 20),
+            clock=Clock(),
+            jitter=random.Random(1),
+            backoff_s=(0.01, 0.02),
         )
         errors: list[BaseException] = []
         worker: Worker = stream.start(lambda name, error: errors.append(error))
@@ -111,7 +117,9 @@ def test_later_blocks_of_a_reopened_driver_keep_their_own_losses(run: Run) -> No
 
 
 def test_a_failed_start_is_tried_again_and_says_why_meanwhile(run: Run) -> None:
-    script = Script([[DriverError("no answer; check the wiring")], [DriverError("no answer")], [IDENTITY, block(0, 1, 1)]])
+    script = Script(
+        [[DriverError("no answer; check the wiring")], [DriverError("no answer")], [IDENTITY, block(0, 1, 1)]]
+    )
     stream = run(script, lambda s: s.samples == 1)
     assert script.closed >= 3
     assert stream.error == ""
@@ -129,9 +137,7 @@ def test_an_exception_that_is_no_driver_error_fails_the_thread_loudly() -> None:
         def read(self, timeout: float) -> Block | None:
             raise ZeroDivisionError("a mistake in the driver")
 
-    stream = Stream(
-        "s", "broken", Broken([[IDENTITY]]), ring=Ring(10, 1000), clock=Clock(), jitter=random.Random(1)
-    )
+    stream = Stream("s", "broken", Broken([[IDENTITY]]), ring=Ring(10, 1000), clock=Clock(), jitter=random.Random(1))
     failed: list[BaseException] = []
     done = threading.Event()
 
