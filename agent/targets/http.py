@@ -107,6 +107,7 @@ class _File:
         }
 
     def content(self, progress: Progress) -> Body:
+        progress.check()
         for chunk in self.read():
             yield chunk
             progress.sent(len(chunk))
