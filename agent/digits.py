@@ -55,7 +55,7 @@ def fixed(values: npt.NDArray[Any], decimals: int = 0) -> Bytes:
     negative = wide < 0
     # in uint64 the magnitude of the least int64 is right, too
     magnitude = np.where(negative, -wide, wide).astype(np.uint64)
-    whole, part = _divide(magnitude, 10**decimals) if decimals else (magnitude, magnitude)
+    whole, part = _divide(magnitude, 10**decimals)
     groups = (len(str(int(whole.max(initial=0)))) + 3) // 4
     behind = 4 * ((decimals + 3) // 4)
     text = np.zeros((len(values), _whole_words(4 + 4 * groups + (4 + behind if decimals else 0))), np.uint8)
@@ -65,14 +65,14 @@ def fixed(values: npt.NDArray[Any], decimals: int = 0) -> Bytes:
     front, last = _four_digits()
     for place in range(groups, 0, -1):
         whole, four = _divide(whole, 10_000)
-        words[:, place] = (last if place == groups else front).take(four + np.uint64(10_000) * (whole > 0))
+        words[:, place] = (last if place == groups else front).take(four + 10_000 * (whole > 0))
     if decimals:
         text[:, 4 + 4 * groups] = ord(".")
-        part = part * np.uint64(10 ** (behind - decimals))
+        digits = part.view(np.uint64) * np.uint64(10 ** (behind - decimals))
         end = groups + 2 + behind // 4
         for place in range(end - 1, groups + 1, -1):
-            part, four = _divide(part, 10_000)
-            words[:, place] = front.take(four + np.uint64(10_000))
+            digits, four = _divide(digits, 10_000)
+            words[:, place] = front.take(four + 10_000)
         text[:, 4 * end - behind + decimals : 4 * end] = 0
     return text
 
@@ -81,10 +81,10 @@ def _whole_words(width: int) -> int:
     return (width + 7) // 8 * 8
 
 
-def _divide(values: npt.NDArray[np.uint64], by: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+def _divide(values: npt.NDArray[np.uint64], by: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
     # a quotient by a constant is fast in numpy, divmod is not
     quotient = values // np.uint64(by)
-    return quotient, values - quotient * np.uint64(by)
+    return quotient, (values - quotient * np.uint64(by)).view(np.int64)
 
 
 def shortest(values: npt.NDArray[Any]) -> Bytes:

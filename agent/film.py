@@ -20,6 +20,8 @@ _RESERVED = ("sequence", "timestamp")
 _LONGEST_GAP = 2.0
 """Periods of a slow stream between two of its samples that may still be filled."""
 _TOLERANCE = 0.05
+_MARGIN_NS = 2_000_000
+"""Captures in a row are dated each by itself: so near its edges a slower stream's sample is rather in both than lost."""
 
 
 def column_names(streams: Sequence[tuple[str, Identity]]) -> list[tuple[str, ...]]:
@@ -131,15 +133,18 @@ class Film:
             self.start_ns, self.end_ns = self.lead.edges()
         for survey in surveys:
             if survey is not lead:
-                survey.count(self._within(survey.track, breathe), breathe)
+                given = ranges[survey.track.place]
+                limits = self._within(survey.track, breathe) if given is None else (int(given[0]), int(given[1]))
+                survey.count(limits, breathe)
 
     def _within(self, track: Track, breathe: Callable[[], None]) -> tuple[int, int] | None:
         """The indexes of a slower track that were taken within the capture's period."""
-        stop_ns = self.end_ns + round(self.lead.period_ns)
+        margin_ns = min(_MARGIN_NS, round(track.period_ns / 2))
+        start_ns, stop_ns = self.start_ns - margin_ns, self.end_ns + round(self.lead.period_ns) + margin_ns
         first, end = None, track.first
         for chunk in track.chunks():
             breathe()
-            low, high = np.searchsorted(chunk.time_ns, (self.start_ns, stop_ns))
+            low, high = np.searchsorted(chunk.time_ns, (start_ns, stop_ns))
             if high > low:
                 first = int(chunk.indexes[low]) if first is None else first
                 end = int(chunk.indexes[high - 1]) + 1
