@@ -21,7 +21,7 @@ _LONGEST_GAP = 2.0
 """Periods of a slow stream between two of its samples that may still be filled."""
 _TOLERANCE = 0.05
 _MARGIN_NS = 2_000_000
-"""Captures in a row are dated each by itself: so near its edges a slower stream's sample is rather in both than lost."""
+"""Captures in a row are dated each by itself: near their edges a slow sample is rather in both than lost."""
 
 
 def column_names(streams: Sequence[tuple[str, Identity]]) -> list[tuple[str, ...]]:

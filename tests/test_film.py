@@ -221,6 +221,13 @@ def test_slower_streams_are_cut_to_the_leads_period_but_help_at_its_edges(tmp_pa
     assert made.describe()[1]["lost"]["samples"] == 0
 
 
+def test_a_given_range_cuts_a_slower_stream_exactly(tmp_path: Path) -> None:
+    blocks = [(0, block(IMU, first, 20)) for first in range(1000, 3000, 20)]
+    blocks += [(1, block(SLOW, n, 1)) for n in range(40, 160)]
+    made = film(tmp_path, {"imu": IMU, "slow": SLOW}, blocks, ranges=[[1000, 3000], [48, 152]])
+    assert list(itertools.chain(*(chunk.indexes.tolist() for chunk in made.tracks[1].chunks()))) == [*range(48, 152)]
+
+
 def test_captures_in_a_row_share_a_slower_stream_without_doubles(tmp_path: Path) -> None:
     seen: list[int] = []
     for number, (start, stop) in enumerate(((0, 1003), (1003, 2001), (2001, 3000))):
