@@ -45,6 +45,8 @@ class AgentSettings:
         "the same as a share of the disk, %; the larger counts", 5.0, at_least=0, at_most=90
     )
     give_up_undelivered: bool = option("whether captures that are still owed may be deleted to make room", False)
+    delete_unowed: bool = option("whether captures that no target is owed may be deleted to make room", False)
+    max_captures_bytes: int = option("most bytes that all captures together may take; 0: no bound", 0, at_least=0)
     ring_s: float = option(
         "seconds of each stream that are held between sensor and disk", 10.0, at_least=10, at_most=600
     )

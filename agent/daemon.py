@@ -4,6 +4,7 @@ import logging
 import os
 import random
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import Self
 
 from agent import commands
 from agent.answers import Answers
+from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.config import Config, load
@@ -24,8 +26,8 @@ from agent.device import identify
 from agent.disk_sync import DiskSync
 from agent.finishing import Finishing
 from agent.folder import Busy, DataFolder
-from agent.housekeeping import keep_room, rebuild_catalogue
-from agent.monitor import Parts, Recorder
+from agent.housekeeping import keep_dates, keep_room, rebuild_catalogue
+from agent.monitor import Parts
 from agent.negative import NegativeWriter
 from agent.outbox import Outbox
 from agent.picture_writer import PictureRecorder
@@ -48,6 +50,8 @@ EXIT_BUSY = 75
 _DEVELOP_S = 3.0
 """How long a stopping daemon goes on developing; what is left waits for the next start."""
 _JOIN_S = 5.0
+_TO_DEVELOP = 4
+"""Bytes that developing may take for each byte of a negative: two or three formats."""
 
 Start = Callable[[Callable[[str, BaseException], None]], Worker]
 
@@ -108,7 +112,12 @@ class Daemon:
         clock = self._clock
         outbox = Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=_chance())
         outbox.release_all()
+        owes = {name: recipe.targets for name, recipe in config.recordings.items()}
 
+        def owe_again(connection: sqlite3.Connection, capture: Capture) -> None:
+            outbox.amend(connection, capture.uuid, capture.revision, owes.get(capture.recording, ()))
+
+        catalogue.resume_amendments(owe_again)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
         targets = {name: (t.kind, t.settings.open(home), t.delivery) for name, t in config.targets.items()}
@@ -116,7 +125,6 @@ class Daemon:
         self._workers += sync.start(self._failed)
         stack.callback(sync.stop)
 
-        owes = {name: recipe.targets for name, recipe in config.recordings.items()}
         finishing = Finishing(
             database=database,
             catalogue=catalogue,
@@ -125,7 +133,7 @@ class Daemon:
             targets=owes,
             owed=sync.wake,
         )
-        developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing)
+        developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing, clock=clock)
         self._take_over(folder, finishing, developer)
         self._run(stack, developer.start)
         stack.callback(_drain, developer)
@@ -134,6 +142,9 @@ class Daemon:
 
         def negatives() -> list[NegativeWriter]:
             return [negative for recorder in recorders.values() for negative in recorder.open_negatives()]
+
+        def needed() -> int:
+            return _TO_DEVELOP * sum(negative.nbytes for negative in negatives())
 
         disk_sync = DiskSync(
             every_s=settings.durable_every_s,
@@ -146,7 +157,9 @@ class Daemon:
         retention = Retention(
             floor_bytes=settings.free_floor_bytes,
             floor_percent=settings.free_floor_percent,
+            max_bytes=settings.max_captures_bytes,
             give_up_undelivered=settings.give_up_undelivered,
+            delete_unowed=settings.delete_unowed,
             catalogue=catalogue,
             outbox=outbox,
             captures=folder.captures,
@@ -181,7 +194,7 @@ class Daemon:
                     members,
                     pictures=writer,
                     finished=disk_sync.add,
-                    room=retention.must_stop,
+                    room=lambda: retention.must_stop(needed()),
                     required=required,
                 )
             return SampleWriter(
@@ -192,16 +205,15 @@ class Daemon:
                 clock=clock,
                 device=device,
                 finished=developer.add,
-                room=retention.must_stop,
+                room=lambda: retention.must_stop(needed()),
                 required=required,
             )
 
         recorders.update({name: recorder(name, recipe) for name, recipe in config.recordings.items()})
-        writers: list[Recorder] = []
         for one in recorders.values():
             self._run(stack, one.start)
-            writers.append(one)
-        self._run(stack, keep_room(retention))
+        self._run(stack, keep_room(retention, needed))
+        self._run(stack, keep_dates(catalogue, clock, owe_again))
         if database.rebuilt_because:
             self._run(
                 stack, rebuild_catalogue(database, catalogue, outbox, folder=folder, targets=owes, wake=sync.wake)

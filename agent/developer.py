@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.capture import SCHEMA, Capture, Payload
-from agent.clock import iso
+from agent.clock import Clock, iso
 from agent.film import Film
 from agent.finishing import Finishing
 from agent.formats import Format, format_module
@@ -35,10 +35,12 @@ class Developer:
         folder: Path,
         quarantine: Path,
         finishing: Finishing,
+        clock: Clock,
     ) -> None:
         self._folder = folder
         self._quarantine = quarantine
         self._finishing = finishing
+        self._clock = clock
         self._queue: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._failures: dict[Path, int] = {}
         self._resting: list[Path] = []
@@ -90,6 +92,9 @@ class Developer:
 
         film = Film.scan(negative, breathe)
         head = film.head
+        known = self._finishing.known(str(head["uuid"]))
+        if known is not None:
+            return known  # a kill came between its row and the end of its negative
         name = str(head["name"])
         payloads = []
         for kind, form in _formats(head["settings"]["format"]):
@@ -106,6 +111,9 @@ class Developer:
         head = film.head
         started = head["started"]
         wall_ns = started["wall_ns"] + film.start_ns - started["boot_time_ns"]
+        state = started["clock"]
+        if state != "synchronised" and started["boot_id"] == self._clock.boot_id and self._clock.synchronised():
+            wall_ns, state = self._clock.wall_ns(film.start_ns), "redated"
         return {
             "schema": SCHEMA,
             "uuid": head["uuid"],
@@ -119,7 +127,7 @@ class Developer:
                 "boot_time_ns": film.start_ns,
                 "boot_id": started["boot_id"],
                 "wall_time": iso(wall_ns),
-                "clock": started["clock"],
+                "clock": state,
             },
             "end": {"reason": (film.end or {"reason": "cut off"})["reason"], "damaged": film.damaged},
             "duration_s": film.duration_s,

@@ -55,6 +55,14 @@ class Finishing:
         self._lock = threading.Lock()
         self.finished = 0
 
+    def known(self, uuid: str) -> Capture | None:
+        """The capture with that uuid, if it is finished already and whole."""
+        try:
+            capture = self._catalogue.get(uuid)
+        except (LookupError, ValueError, OSError):
+            return None
+        return None if capture.damage() else capture
+
     def finish(self, captures: Sequence[Capture]) -> list[Capture]:
         """The captures as they now lie under `captures/`, durable, catalogued once and owed to each of their targets.
 

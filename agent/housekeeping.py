@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from agent.catalogue import Catalogue
+from agent.catalogue import Catalogue, Owe, Query
+from agent.clock import Clock, iso
 from agent.database import Database
 from agent.folder import DataFolder
 from agent.outbox import Outbox
@@ -14,6 +16,7 @@ from agent.worker import Worker
 log = logging.getLogger(__name__)
 
 _EVERY_S = 5.0
+_ONCE_MORE_S = 60.0
 
 Failed = Callable[[str, BaseException], None]
 
@@ -22,19 +25,52 @@ class _StoppedEarly(Exception):
     """The daemon stops; the next start walks again."""
 
 
-def keep_room(retention: Retention) -> Callable[[Failed], Worker]:
+def keep_room(retention: Retention, needed: Callable[[], int]) -> Callable[[Failed], Worker]:
     """A thread that deletes what may go before the disk is full."""
 
     def run(worker: Worker) -> None:
         while True:
             worker.beat()
-            deleted = retention.step()
+            deleted = retention.step(needed())
             if deleted:
                 log.info("%d captures were deleted to make room", deleted)
             if worker.wait(_EVERY_S):
                 return
 
     return lambda failed: Worker("keep room", run, failed, silence_s=120.0).start()
+
+
+def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed], Worker]:
+    """A thread that, once the wall clock is set, corrects the date of what this boot recorded before.
+
+    Names stay, and so do the pictures of this boot, whose name and EXIF are their date.
+    """
+
+    def run(worker: Worker) -> None:
+        while not worker.wait(_EVERY_S):
+            if clock.synchronised():
+                redate(worker)
+                if worker.wait(_ONCE_MORE_S):  # what was being developed just then
+                    return
+                redate(worker)
+                return
+
+    def redate(worker: Worker) -> None:
+        for entry in catalogue.find(Query(clock="unsynchronised", boot_id=clock.boot_id)):
+            worker.beat()
+            if worker.stopping.is_set():
+                return
+            if not entry.duration_s:
+                continue
+            catalogue.amend(entry.uuid, lambda document: {"start": redated(document["start"], clock)}, owe)
+            log.info("capture %s has its true date now", entry.name)
+
+    return lambda failed: Worker("keep dates", run, failed, silence_s=180.0).start()
+
+
+def redated(start: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
+    """The `start` of a sidecar with the wall time that the clock gives its boot time now."""
+    return {**start, "wall_time": iso(clock.wall_ns(start["boot_time_ns"])), "clock": "redated"}
 
 
 def rebuild_catalogue(

@@ -50,6 +50,8 @@ class Query:
     configuration: str | None = None
     """uuid of the capture configuration, or its beginning."""
     recording: str | None = None
+    clock: str | None = None
+    boot_id: str | None = None
     deleted: bool = False
     """Whether those whose files are gone are looked for too."""
 
@@ -68,6 +70,8 @@ def where(query: Query) -> tuple[str, list[Scalar]]:
     term("started_ns < ?", query.until_ns)
     term("name GLOB ?", query.name)
     term("recording = ?", query.recording)
+    term("clock = ?", query.clock)
+    term("boot_id = ?", query.boot_id)
     for column, beginning in (("uuid", query.uuid), ("configuration", query.configuration)):
         if beginning is not None:
             term(f"{column} >= ? AND {column} < ?", beginning.lower(), beginning.lower() + "~")

@@ -59,6 +59,7 @@ CREATE UNIQUE INDEX capture_name ON capture (name) WHERE deleted = 0;  -- the na
 CREATE INDEX capture_started ON capture (started_ns);
 CREATE INDEX capture_standing ON capture (standing, thinned);  -- the oldest of a standing
 CREATE INDEX capture_configuration ON capture (configuration);
+CREATE INDEX capture_undated ON capture (boot_id) WHERE clock = 'unsynchronised';
 CREATE INDEX capture_amending ON capture (amending) WHERE amending = 1;
 
 CREATE TABLE tag (                       -- what captures are found by; kind: label, metadata or stream

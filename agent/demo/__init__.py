@@ -152,7 +152,9 @@ def _finish(data: Path, say: Callable[[str], None]) -> dict[str, Any]:
 
 def _line(passed: float, status: dict[str, Any]) -> str:
     streams = "  ".join(f"{name} {stream['samples']}" for name, stream in status["streams"].items())
-    targets = "  ".join(
-        f"{name} {target['delivered']} delivered, {target['owed']} owed" for name, target in status["targets"].items()
+    targets = "   ".join(
+        f"{name} {target['delivered']} delivered, {target['owed']} owed"
+        + (f", {target['state']}" if target["state"] in ("unreachable", "failing") else "")
+        for name, target in status["targets"].items()
     )
     return f"  {passed:4.1f} s   {streams}   |   {targets}"

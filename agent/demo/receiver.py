@@ -1,10 +1,13 @@
 """A small HTTP receiver that keeps what is put there, and that can be switched off for a while."""
 
+import contextlib
 import hashlib
 import http.server
+import socket
 import socketserver
 import threading
 from pathlib import Path
+from typing import Any
 
 
 class Receiver:
@@ -35,6 +38,7 @@ class Receiver:
         server, self._server = self._server, None
         if server is not None and self._thread is not None:
             server.shutdown()
+            server.hang_up()
             server.server_close()
             self._thread.join()
 
@@ -59,6 +63,21 @@ class _Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def __init__(self, address: tuple[str, int], receiver: Receiver) -> None:
         super().__init__(address, _Request)
         self.receiver = receiver
+        self._open: set[socket.socket] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def hang_up(self) -> None:
+        """Cuts the connections that are kept alive."""
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):  # gone meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Request(http.server.BaseHTTPRequestHandler):
