@@ -18,7 +18,7 @@ from agent.answers import Answers
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.config import Config, load
+from agent.config.loading import Config, load
 from agent.control import Control
 from agent.database import Database
 from agent.developer import Developer

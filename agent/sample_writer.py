@@ -271,7 +271,15 @@ class SampleWriter:
     def health(self) -> dict[str, Any]:
         """Counters; `dropped` samples the ring lost, `unrecorded` came while recording was wanted and impossible."""
         take, orders = self._take, self.orders
-        state = "recording" if take or self._closing else "refused" if orders.error else "waiting" if orders.wanted else "idle"
+        state = (
+            "recording"
+            if take or self._closing
+            else "refused"
+            if orders.error
+            else "waiting"
+            if orders.wanted
+            else "idle"
+        )
         return {
             "state": state,
             "capture": take.negative.head["name"] if take else None,

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from agent import digits
 from agent.film import Film
+from agent.formats import _digits as digits
 from agent.formats import format_module
 from agent.negative import NegativeWriter, identity_as_json
 from bench import Measure

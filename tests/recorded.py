@@ -90,7 +90,7 @@ def make_data_folder(place: Path) -> Path:
             targets={"walk": ["lab"], "rest": ["lab"]},
             owed=lambda: None,
         )
-        developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing)
+        developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing, clock=Clock())
         for index, (recording, activity) in enumerate((("walk", "walking"), ("walk", "running"), ("rest", "lying"))):
             negative = make_negative(
                 folder.recording,

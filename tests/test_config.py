@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent.sync import Delivery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.config import AgentSettings, Config, ConfigError, load
-from agent.config_errors import written
-from agent.config_modules import DRIVERS, TARGETS
-from agent.example import example
-from agent.options import described
+from agent.config.errors import written
+from agent.config.example import example
+from agent.config.loading import AgentSettings, Config, ConfigError, load
+from agent.config.modules import DRIVERS, TARGETS
+from agent.config.options import described
 from agent.recording import RecordingSettings
+from agent.sync import Delivery
 
 GOOD = """
 [agent]

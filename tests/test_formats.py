@@ -18,8 +18,9 @@ from mcap.opcode import Opcode
 from mcap.reader import make_reader
 from mcap.stream_reader import StreamReader
 
-from agent import digits, protobuf
 from agent.film import Film
+from agent.formats import _digits as digits
+from agent.formats import _protobuf as protobuf
 from agent.formats import format_module
 from agent.formats.wav import Wav
 from drivers import Block, Channel, Identity, SettingsError

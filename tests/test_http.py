@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.targets import Failed, Home, Later, Refused, Stopped, Unreachable
+from agent.targets._transport import retry_after_s
 from agent.targets.http import Http, Settings
-from agent.transport import retry_after_s
 from drivers.settings import SettingsError
 from tests.captures import make_capture
 from tests.contracts.target import CONTENT, NetworkContract, put

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from drivers import Block, DriverError, Identity, Samples, SettingsError, boottime_ns
-from drivers._ssi1 import Decoder
 from drivers.ports.virtual.motion import Motion
 from drivers.ports.virtual.uart import VirtualLine
 from drivers.ssi import Settings, Ssi, VirtualSsi
@@ -202,36 +201,6 @@ def test_version_1_realigns_after_damage() -> None:
         assert not after.exact, what
         assert after.first == len(old) + after.lost, what
         assert driver.counters["realignments"] == 1, what
-
-
-VECTORS_1 = [
-    ("0100ffffe803", 3, 1, [(1, -1, 1000)]),
-    ("010002000300fffffefffdff", 3, 2, [(1, 2, 3), (-1, -2, -3)]),
-    ("0080ff7f", 2, 1, [(-32768, 32767)]),
-    ("0201020102010201", 1, 4, [(258,)] * 4),
-]
-
-
-@pytest.mark.parametrize(("text", "columns", "rows", "values"), VECTORS_1)
-def test_version_1_vectors(text: str, columns: int, rows: int, values: list[tuple[int, ...]]) -> None:
-    dtype = np.dtype([(f"c{n}", "<i2") for n in range(columns)])
-    decoder, got = Decoder(dtype, rows, 100.0), []
-    for at, byte in enumerate(bytes.fromhex(text) * 3):
-        got += decoder.feed(bytes([byte]), at)
-    assert joined(got).tolist() == values * 3
-    assert [b.first for b in got] == [0, rows, 2 * rows]
-    assert not decoder.pending
-
-
-def test_version_1_says_why_it_lost_its_place() -> None:
-    decoder = Decoder(DTYPE, 1, 100.0)
-    assert decoder.feed(bytes(12 + 5), 1)[0].count == 1
-    decoder.settle()
-    assert "5 bytes of a packet of 12" in decoder.misaligned
-    assert decoder.feed(bytes(24), 2) == [], "nothing is believed until it is connected again"
-    decoder.realign()
-    (block,) = decoder.feed(bytes(12), 1_000_000_001)
-    assert (block.first, block.lost, block.exact, block.segment) == (1 + 99, 99, False, 1)
 
 
 def test_a_slow_host_loses_whole_packets_and_knows_how_many() -> None:

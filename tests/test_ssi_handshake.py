@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drivers import DriverError
 from drivers._ssi_handshake import CONNECT, DISCONNECT, Announcement, Handshake, parsed
@@ -138,6 +140,15 @@ def test_a_silent_device_is_told_to_announce_itself() -> None:
     assert "silent" in shake.failure()
 
 
+def test_packets_of_another_size_than_announced_are_told() -> None:
+    shake = Handshake(0)
+    shake.step(LINE, 0.1)
+    for n in range(20):
+        shake.step(bytes.fromhex("ff1200000001000000") + bytes(13), 0.2 + n / 10)
+    assert not shake.done
+    assert "not those it announces" in shake.failure()
+
+
 def test_noise_is_told_from_announcements() -> None:
     shake = Handshake(0)
     for n in range(40):
@@ -181,3 +192,16 @@ def test_version_1_that_runs_into_its_announcement_begins_again() -> None:
     shake = Handshake(0)
     shake.step(LINE_1, 0.1)
     assert shake.step(LINE_1[:80] + b"\x01\x0a\x02\x00", 0.2) == DISCONNECT
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=60), st.sampled_from([LINE, LINE_1, FRAME, LINE[:40], b"\n"])), max_size=20)
+)
+def test_whatever_comes_it_says_connect_or_disconnect_or_nothing(pieces: list[bytes]) -> None:
+    shake = Handshake(0)
+    for n, piece in enumerate(pieces):
+        if shake.done:
+            break
+        assert shake.step(piece, n / 4) in (b"", CONNECT, DISCONNECT)
+        assert len(shake._pending) < 8192
+    assert shake.failure()

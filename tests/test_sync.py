@@ -13,13 +13,13 @@ import pytest
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.database import Database
-from agent.delivery import Delivery, Pace
 from agent.outbox import Outbox
 from agent.sync import Sync
+from agent.sync.delivery import Delivery, Pace
+from agent.sync.trouble import Trouble
 from agent.targets import Failed, Home, Later, Progress, Refused, Unreachable
 from agent.targets.directory import Settings as Directory
 from agent.targets.http import Settings as Http
-from agent.trouble import Trouble
 from drivers.settings import SettingsError
 from tests.captures import make_capture
 from tests.receiver import Fault, Receiver
@@ -216,7 +216,7 @@ def test_while_unreachable_one_parcel_probes_and_no_other_row_changes(house, cap
     sync.sync_now("lab")
     house.until(lambda: sync.health()["lab"]["owed"] == 0)
     assert sync.health()["lab"]["delivered"] == len(captures)
-    lines = [record.message for record in caplog.records if record.name == "agent.courier"]
+    lines = [record.message for record in caplog.records if record.name == "agent.sync.courier"]
     assert [line.partition(",")[0] for line in lines] == ["lab is unreachable", "lab is reachable again"]
 
 

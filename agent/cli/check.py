@@ -8,7 +8,7 @@ import click
 
 from agent.cli.place import JSON_OPTION
 from agent.cli.show import number, print_json, print_table, size, span
-from agent.config_errors import ABSENT, ConfigError, written
+from agent.config.errors import ABSENT, ConfigError, written
 
 
 @click.command
@@ -23,13 +23,13 @@ def check(ctx: click.Context, config: Path | None, example: bool, as_json: bool)
     the disk is full, syncs of the disk an hour.
     """
     if example:
-        from agent.example import example as whole
+        from agent.config.example import example as whole
 
         click.echo(whole(), nl=False)
         return
     if config is None:
         raise click.UsageError("which file? capture-agent check CONFIG")
-    from agent.config import load
+    from agent.config.loading import load
 
     try:
         loaded = load(config)
@@ -76,7 +76,7 @@ def _report(config: Any) -> dict[str, Any]:
 
 def _setup(stream: Any) -> str:
     """A stream in words: its driver and what is not at its default."""
-    from agent.options import described
+    from agent.config.options import described
 
     said = []
     for option in described(type(stream.settings)):

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from agent.config import Config
+from agent.config.loading import Config
 from agent.recording import RecordingSettings
 from drivers import Expecting
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from agent.capture import Capture, Payload
 from agent.cli.series import blocks
-from agent.config_modules import FORMATS
+from agent.config.modules import FORMATS
 from agent.film import Film
 from agent.negative import NegativeWriter, identity_as_json
 from agent.targets import Failed, Refused, verified

@@ -10,9 +10,9 @@ import click
 
 from agent.cli.place import JSON_OPTION
 from agent.cli.show import print_json, print_table
-from agent.config_errors import written
-from agent.config_modules import DRIVERS, TARGETS, Family, configured_module
-from agent.options import Described, described
+from agent.config.errors import written
+from agent.config.modules import DRIVERS, TARGETS, Family, configured_module
+from agent.config.options import Described, described
 
 
 @click.command

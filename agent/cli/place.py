@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from agent.cli import DEFAULT_CONFIG
-from agent.config_errors import ABSENT, ConfigError, Mistake
+from agent.config.errors import ABSENT, ConfigError, Mistake
 
 CONFIG_OPTION = click.option(
     "--config",
@@ -36,7 +36,7 @@ def with_data_dir(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def configured_data_dir(config: Path) -> Path:
     """The data folder in a configuration, which need not be right in everything else. ConfigError."""
-    from agent.config import AgentSettings
+    from agent.config.loading import AgentSettings
 
     try:
         agent = tomllib.loads(config.read_text()).get("agent", {})

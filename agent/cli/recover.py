@@ -13,7 +13,7 @@ from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.cli.place import CONFIG_OPTION, configured_data_dir
 from agent.clock import Clock
-from agent.config_errors import ConfigError
+from agent.config.errors import ConfigError
 from agent.database import Database
 from agent.developer import Developer
 from agent.finishing import Finishing
@@ -69,7 +69,7 @@ def recover(ctx: click.Context, files: tuple[Path, ...], config: Path, data: Pat
 
 def _targets(config: Path) -> Mapping[str, Sequence[str]]:
     """What each recording owes, as far as there is a configuration that can be read."""
-    from agent.config import load
+    from agent.config.loading import load
 
     try:
         return {name: recording.targets for name, recording in load(config).recordings.items()}
@@ -83,7 +83,7 @@ class _Recovery:
 
     def __init__(self, folder: DataFolder, targets: Mapping[str, Sequence[str]], stack: ExitStack) -> None:
         self._folder = folder
-        clock = Clock()
+        self._clock = clock = Clock()
         database = stack.enter_context(Database(folder.database, quarantine=folder.quarantine))
         self._finishing = Finishing(
             database=database,
@@ -101,7 +101,10 @@ class _Recovery:
         if not copy.exists():
             shutil.copyfile(file, copy)
         developer = Developer(
-            folder=self._folder.recording, quarantine=self._folder.quarantine, finishing=self._finishing
+            folder=self._folder.recording,
+            quarantine=self._folder.quarantine,
+            finishing=self._finishing,
+            clock=self._clock,
         )
         capture = developer.step(copy, lambda: None)
         if capture is None:

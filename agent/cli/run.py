@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from agent.config_errors import ConfigError
+from agent.config.errors import ConfigError
 
 
 def run(config: Path) -> int:

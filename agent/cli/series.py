@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from agent.capture import Capture, Payload
-from agent.config_modules import FORMATS, configured_module, gives_pictures
+from agent.config.modules import FORMATS, configured_module, gives_pictures
 from drivers import Block
 
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from agent.config_errors import ConfigError
+from agent.config.errors import ConfigError
 
 COMMANDS = {
     "run": ("agent.cli.service:run_command", "Run the daemon in the foreground."),

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agent import digits
 from agent.capture import Capture
 from agent.film import Column, Film
+from agent.formats import _digits as digits
 from agent.formats._payload import Cutter, channels_of, lead_of, written
 from drivers import Block, Channel, check, option
 

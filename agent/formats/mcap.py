@@ -21,11 +21,11 @@ from mcap.data_stream import ReadDataStream
 from mcap.opcode import Opcode
 from mcap.reader import make_reader
 
-from agent import protobuf
 from agent.capture import Capture, safe_name
 from agent.film import Film
+from agent.formats import _protobuf as protobuf
+from agent.formats._mcap_file import FRAME, PREFIX, McapFile
 from agent.formats._payload import Cutter, channels_of, written
-from agent.mcap_file import FRAME, PREFIX, McapFile
 from agent.track import ROWS, Chunk
 from drivers import Block, Channel, check, samples_dtype
 

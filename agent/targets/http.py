@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from agent.capture import Capture, Payload
-from agent.credentials import Credentials
 from agent.targets import (
     Failed,
     Home,
@@ -25,7 +24,8 @@ from agent.targets import (
     template_mistake,
     verified,
 )
-from agent.transport import Answer, Body, Host, Line, judge, retry_after_s
+from agent.targets._credentials import Credentials
+from agent.targets._transport import Answer, Body, Host, Line, judge, retry_after_s
 from drivers.settings import check, option
 
 _CHUNK = 1 << 16

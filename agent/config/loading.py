@@ -8,13 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from agent.config_checks import fitting_formats, known_names, picture_rate, shared_devices
-from agent.config_errors import ABSENT, ConfigError, Mistake, nearest
-from agent.config_modules import DRIVERS, FORMATS, TARGETS, Family, configured_module, gives_pictures
+from agent.config.checks import fitting_formats, known_names, picture_rate, shared_devices
+from agent.config.errors import ABSENT, ConfigError, Mistake, nearest
+from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, configured_module, gives_pictures
+from agent.config.options import options
+from agent.config.reader import read
 from agent.formats import FormatSettings
-from agent.options import options
 from agent.recording import RecordingSettings
-from agent.settings_reader import read
 from agent.sync import Delivery
 from agent.targets import TargetSettings
 from drivers import DriverSettings

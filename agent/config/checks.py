@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
-from agent.config_errors import Mistake, nearest
-from agent.config_modules import FORMATS, configured_module, gives_pictures
+from agent.config.errors import Mistake, nearest
+from agent.config.modules import FORMATS, configured_module, gives_pictures
 from agent.recording import RecordingSettings
 from drivers import DriverSettings
 

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from agent.attempt import attempt, report
 from agent.catalogue import Catalogue
-from agent.delivery import Delivery, Pace
-from agent.ledger import Ledger
 from agent.outbox import Outbox
 from agent.parcel import Outcome, Parcel
+from agent.sync.attempt import attempt, report
+from agent.sync.delivery import Delivery, Pace
+from agent.sync.ledger import Ledger
+from agent.sync.trouble import Trouble
 from agent.targets import Progress, Target, Unreachable
-from agent.trouble import Trouble
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)

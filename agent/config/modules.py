@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from types import ModuleType
 
-from agent.config_errors import ABSENT, Mistake, nearest
+from agent.config.errors import ABSENT, Mistake, nearest
 from agent.formats import format_module
 from agent.targets import target_module
 from drivers import driver_module

@@ -5,10 +5,10 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from agent.config import AgentSettings
-from agent.config_errors import written
-from agent.config_modules import DRIVERS, FORMATS, TARGETS, Family, gives_pictures
-from agent.options import Described, described
+from agent.config.errors import written
+from agent.config.loading import AgentSettings
+from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, gives_pictures
+from agent.config.options import Described, described
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.courier import Courier
-from agent.delivery import Delivery
-from agent.ledger import Ledger
 from agent.outbox import Counts, Outbox
+from agent.sync.courier import Courier
+from agent.sync.delivery import Delivery
+from agent.sync.ledger import Ledger
 from agent.targets import Target
 from agent.worker import Worker
 

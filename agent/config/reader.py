@@ -13,9 +13,9 @@ from cattrs.errors import (
     IterableValidationNote,
 )
 
-from agent.config_errors import ABSENT, Mistake, nearest
-from agent.options import allowed, options, required
-from agent.strict import WrongTypeError, strict_converter
+from agent.config.errors import ABSENT, Mistake, nearest
+from agent.config.options import allowed, options, required
+from agent.config.strict import WrongTypeError, strict_converter
 from drivers.settings import SettingsError
 
 T = TypeVar("T")

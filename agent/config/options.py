@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agent.strict import in_words
+from agent.config.strict import in_words
 
 
 @dataclasses.dataclass(frozen=True)
