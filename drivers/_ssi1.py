@@ -23,6 +23,8 @@ class Decoder:
         self._dtype, self._rows, self._rate_hz = dtype, rows, rate_hz
         self._size = dtype.itemsize * rows
         self._rest = b""
+        self._tail = b""
+        """The last bytes that were made rows: a text may have begun there."""
         self._index = 0
         self._segment = 0
         self._observed_ns = 0
@@ -38,16 +40,18 @@ class Decoder:
         if self.misaligned:
             self.counters["garbage_bytes"] += len(data)
             return []
-        data, self._rest = self._rest + data, b""
-        text = next((text for text in TEXTS if text in data), b"")
+        data = self._rest + data
+        passed, seen = len(self._tail), self._tail + data
+        text = next((text for text in TEXTS if text in seen), b"")
         usable = len(data)
         if text:
-            at = data.index(text)
+            at = seen.index(text)
             # the lines begin with an empty line, and with a brace
-            usable = max(data.rfind(b"{", 0, at), 0) if text == TEXTS[1] else len(data[:at].rstrip(b"\r\n"))
+            begin = seen.rfind(b"{", 0, at) if text == TEXTS[1] else len(seen[:at].rstrip(b"\r\n"))
+            usable = max(begin - passed, 0)
         count = usable // self._size
-        whole = data[: count * self._size]
-        self._rest = data[len(whole) :]
+        whole, self._rest = data[: count * self._size], data[count * self._size :]
+        self._tail = (self._tail + whole)[-max(map(len, TEXTS)) :]
         if text:
             self._end(f"{text.decode()} stands in the stream")
         return [self._block(whole, count, observed_ns)] if count else []
@@ -61,7 +65,7 @@ class Decoder:
     def realign(self) -> None:
         """Begins anew with the next byte: the device has been connected again."""
         self.counters["realignments"] += 1
-        self.misaligned, self._rest = "", b""
+        self.misaligned, self._tail = "", b""
         if self._index:
             self._segment += 1
             self._realigned = True

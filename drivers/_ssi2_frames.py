@@ -151,7 +151,10 @@ class Framer:
         return keep, None
 
     def _followed(self, data: bytes, at: int, settled: bool) -> bool | None:
-        """Whether what comes after a frame speaks for it; None where more bytes are needed to tell."""
+        """Whether what comes after a frame speaks for it; None where more bytes are needed to tell.
+
+        (A frame that ends in 0xFF, before one without its sync, cannot be told from one that has lost a 0xFF: refused.)
+        """
         end = at + self.size
         if data.startswith(self._head, end):
             return True

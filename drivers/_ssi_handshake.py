@@ -191,6 +191,8 @@ class Handshake:
 
     def failure(self) -> str:
         """Why it has not come to data yet, and what to try."""
+        if self.announced and _BINARY.search(self._seen):
+            return f"its packets are not those it announces ({self.announced}); correct its firmware"
         if self.announced:
             return "it goes on announcing itself and does not hear `connect`; check the line from our TX to its RX"
         if not self._seen:

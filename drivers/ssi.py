@@ -14,6 +14,7 @@ from drivers.ports.virtual import Virtual
 
 _STEP_S = 0.1
 _IDLE_S = 1.0
+_USELESS_S = 10.0
 _CONFIRM_S = 0.02
 """Silence after which a version 2 frame needs no successor to be believed."""
 
@@ -120,6 +121,11 @@ class Ssi:
             self._begin_handshake(streaming=True)
         elif now_s - self._heard_s >= self._silence_s:
             self._begin_handshake(streaming=True)
+        elif now_s - self._useful_s >= self._silence_s + _USELESS_S:
+            raise DriverError(
+                f"{self.port.path}: bytes come, but no good packet for {now_s - self._useful_s:.0f} s; check `baud`,"
+                f" `channel`, the common ground and the cable ({decoder.counters})"
+            )
         elif now_s - self._useful_s >= _IDLE_S and b'"column_location"' in data:
             self._begin_handshake(streaming=False)  # it has started anew and waits for `connect`
 

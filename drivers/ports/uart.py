@@ -141,7 +141,8 @@ def explained(error: Exception, path: str) -> DriverError:
         meaning = f"there is no such port; {_there()}"
     else:
         meaning = _MEANINGS.get(code, f"{error}; see `dmesg`")
-    return DriverError(f"{path}: {meaning} [errno {code} {errno.errorcode.get(code, '')}]")
+    text = f"{path}: {meaning} [errno {code} {errno.errorcode.get(code, '')}]"
+    return DriverError(text.replace("PORT", path))
 
 
 def _there() -> str:
