@@ -41,7 +41,8 @@ def test_every_documented_command_exists_and_every_command_is_documented() -> No
     text = (ROOT / "README.md").read_text()
     table = text[text.index("## Command line") : text.index("## How to add a driver")]
     rows = [line for line in table.splitlines() if line.startswith("| `")]
-    documented = {word for row in rows for word in re.findall(r"`([a-z]+)", re.split(r"(?<!\\)\|", row)[1])}
+    cells = [re.split(r"(?<!\\)\|", row)[1] for row in rows]
+    documented = {word for cell in cells for word in re.findall(r"`([a-z]+)", cell)}
     assert documented == set(COMMANDS)
 
 
