@@ -260,3 +260,25 @@ def test_wrong_virtual_settings_are_refused_at_once() -> None:
     with pytest.raises(SettingsError) as caught:
         VirtualSsi(version=3, rate_hz=0, samples_per_packet=0)
     assert {name for name, _, _ in caught.value.mistakes} == {"version", "rate_hz", "samples_per_packet"}
+
+
+def test_the_same_settings_find_the_device_again_when_it_is_plugged_in() -> None:
+    settings = Settings("virtual", virtual=VirtualSsi(rate_hz=1000.0, faults=("0.6 unplug 0.5",)))
+    messages, block = [], None
+    deadline = boottime_ns() + int(PATIENCE_S * 1e9)
+    while not messages or block is None:
+        assert boottime_ns() < deadline
+        driver = None
+        try:
+            driver = settings.open()
+            driver.start()
+            while (block := driver.read(0.2)) is None or not messages:
+                pass
+        except DriverError as error:
+            messages.append(str(error))
+            block = None
+        finally:
+            if driver is not None:
+                driver.close()
+    assert "the device is gone" in messages[0]
+    assert np.array_equal(block.samples, motion(0, block.count)), "power was off: it counts from its first row again"
