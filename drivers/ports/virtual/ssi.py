@@ -99,7 +99,7 @@ class Ssi:
             self._connected = not self._connected
             if self._connected:
                 self._begun = (self._done, now_ns)
-                self._due_ns = self._delivery_ns()
+                self._due_ns = int(self._ready_ns() + self._chance.uniform(0, self._delay_ns))
             else:
                 self._due_ns = now_ns + _FIRST_NS
         self._heard = b""
@@ -124,18 +124,18 @@ class Ssi:
             return [text]
         first = self._done
         last = min(first + _MOST_PACKETS, self._end)
-        while self._due_ns <= now_ns and self._done < last:
-            self._done += 1
-            self._due_ns = max(self._due_ns, self._delivery_ns())
+        self._done += 1
+        while self._ready_ns() <= now_ns and self._done < last:
+            self._done += 1  # whatever held the line up, it then hands over all that waits
+        self._due_ns = int(self._ready_ns() + self._chance.uniform(0, self._delay_ns))
         whole = self._encoded(first, self._done - first)
         size = len(whole) // (self._done - first)
         return [whole[at : at + size] for at in range(0, len(whole), size)]
 
-    def _delivery_ns(self) -> int:
-        """When the next packet is due: once its last row is taken, and after a random delay."""
+    def _ready_ns(self) -> float:
+        """When the last row of the next packet is taken."""
         first, begun_ns = self._begun
-        ready_ns = begun_ns + (self._done - first + 1) * self._period_ns
-        return int(ready_ns + self._chance.uniform(0, self._delay_ns))
+        return begun_ns + (self._done - first + 1) * self._period_ns
 
     def _encoded(self, first: int, count: int) -> bytes:
         """Packets `first` ... as they stand on the line."""
