@@ -29,7 +29,7 @@ bench: $(STAMP)
 bench-compare: $(STAMP)
 	$(BIN)/python -m bench --compare $(ARGS)
 
-soak: $(STAMP)
+soak: $(STAMP)  # an hour of load, and two hundred kills; ARGS="-k hour", SOAK_MINUTES=5
 	$(BIN)/python -m pytest -m soak --timeout 0 -s $(ARGS)
 
 example: $(STAMP)  # config.example.toml, generated from the Settings

@@ -69,7 +69,7 @@ class Ssi:
         self._flat_out = document["flat_out"]
         self._end = document["packets"] or _NEVER
         self._delay_ns = document["delay_s"] * 1e9
-        self._period_ns = self._rows / (self._rate_hz * (1 + document["clock_ppm"] * 1e-6)) * 1e9
+        self._period_ns: float = self._rows / (self._rate_hz * (1 + document["clock_ppm"] * 1e-6)) * 1e9
         self._chance = random.Random(document["seed"])  # noqa: S311  to be repeatable
         self._motion = Motion(
             document["seed"],
