@@ -45,7 +45,10 @@ class Take:
         place = self.streams.index(stream)
         self.negative.write(place, block)
         if place == self.lead:
-            self.first = block.first if self.first is None else self.first
+            if self.first is None:
+                self.first = block.first
+                age_ns = int((block.newest - block.first) * 1e9 / max(self.identities[place].rate_hz, 1e-3))
+                self.begun_ns = min(self.begun_ns, block.observed_ns - age_ns)
             self.end = block.end
             self.samples += block.count
 

@@ -39,7 +39,7 @@ from drivers.ports.virtual import Virtual
 _INTERNAL_HZ = 1000.0
 _RESET_S = 0.1  # [4.28] names 100 ms
 _WAKE_S = 0.06  # gyroscope 30 ms, typically; product specification 6.1
-_INTERVAL_S = 0.04
+_INTERVAL_S = 0.028
 _FILL = 0.45
 """How full the FIFO may get between two reads, where the rate allows for _INTERVAL_S at all."""
 _FASTEST = 1.1
@@ -110,7 +110,7 @@ class Settings:
 
 
 class Mpu6050:
-    """Reads the FIFO every 40 ms, or before it is half full, in one burst.
+    """Reads the FIFO every 28 ms, or before it is half full, in one burst.
 
     After an overflow nobody knows where in the FIFO a sample begins: it is emptied, the next index is estimated from
     the time, and a new segment begins.
