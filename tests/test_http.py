@@ -1,6 +1,8 @@
 import contextlib
 import email.utils
+import os
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
@@ -342,10 +344,12 @@ def test_nginx_takes_it(tmp_path, capture):
     nginx = shutil.which("nginx")
     if nginx is None:
         pytest.skip("nginx is not installed")
-    port = 18080
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    user = "user root;" if os.geteuid() == 0 else ""  # else its worker may not enter our folder
     (tmp_path / "root").mkdir()
     (tmp_path / "nginx.conf").write_text(f"""
-        daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; worker_processes 1;
+        {user} daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; worker_processes 1;
         events {{}}
         http {{ access_log off; client_body_temp_path {tmp_path}/body;
           server {{ listen 127.0.0.1:{port}; client_max_body_size 1g;

@@ -227,8 +227,8 @@ def test_a_full_fifo_loses_its_oldest_bytes_and_says_so_once() -> None:
     chip = awake_chip()
     time.sleep(0.1)
     assert count(chip) == 1024
-    assert chip.read(0x3A, 1)[0] & 0x10
     chip.write(0x6A, b"\x00")
+    assert chip.read(0x3A, 1)[0] & 0x10
     assert not chip.read(0x3A, 1)[0] & 0x10
     words = np.frombuffer(chip.read(0x74, 1024)[1024 % 14 :], ">i2").reshape(-1, 7)
     sent = Motion(1, 1000.0, lsb=(16384.0, 131.0)).rows(0, 5000)
