@@ -1,5 +1,6 @@
 """The daemon as a process: exact data from the sensor to the file, clean ends, few syncs, one per folder."""
 
+import json
 import re
 import shutil
 import socket
@@ -9,9 +10,11 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
+import agent
 from agent.formats import format_module
 from agent.negative import NegativeWriter, identity_as_json
 from drivers import Block, Channel, Identity
@@ -65,6 +68,76 @@ length_samples = 20000
     motion = Motion(5, 1000.0, replay=str(FLIGHT) if replay else "", replay_accel_scale=0.75)
     assert np.array_equal(columns["sequence"], np.arange(64000))
     assert np.array_equal(np.stack([columns[name] for name in AXES], axis=1), motion.rows(0, 64000))
+
+
+@pytest.mark.parametrize("source", ["synthetic motion", "real flight"])
+def test_what_an_imu_measures_is_in_the_csv_row_for_row(tmp_path: Path, source: str) -> None:
+    replay, count = "", 1500
+    if source == "real flight":
+        if not FLIGHT.is_file():
+            pytest.skip(f"{FLIGHT.name} does not stand beside the checkout")
+        replay, count = f'replay = "{FLIGHT}", replay_accel_scale = 0.75,', 7646
+    config = f"""
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = 1000
+accel_range_g = 16
+gyro_range_dps = 2000
+temperature = false
+virtual = {{ {replay} seed = 5 }}
+
+[recording.imu]
+streams = ["imu"]
+length_samples = 1000
+"""
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: status["recordings"]["imu"]["samples"] >= count)
+        running.finish()
+        columns = table(running, "imu")
+    motion = Motion(5, 1000.0, replay=str(FLIGHT) if replay else "", replay_accel_scale=0.75, lsb=(2048.0, 16.4))
+    assert np.array_equal(columns["sequence"], np.arange(len(columns["sequence"])))
+    assert np.array_equal(np.stack([columns[name] for name in AXES], axis=1)[:count], motion.rows(0, count))
+
+
+def test_every_sidecar_is_as_the_published_schema_says(tmp_path: Path) -> None:
+    config = f"""{IMU}
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+
+[stream.cam]
+driver = "picamera"
+camera = "virtual"
+interval_s = 0.5
+width = 320
+height = 240
+
+[recording.both]
+streams = ["imu", "mcu"]
+format = ["csv", "mcap"]
+length_s = 0.5
+labels = {{ activity = "walking", round = 3 }}
+
+[recording.sound]
+streams = ["mcu"]
+format = ["wav"]
+length_s = 0.5
+
+[recording.photos]
+streams = ["cam"]
+format = ["jpeg"]
+picture_name = "full"
+"""
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: all(one["finished"] > 1 for one in status["recordings"].values()))
+        running.finish()
+        captures = running.captures()
+    schema = json.loads((Path(agent.__file__).parent / "capture.schema.json").read_text())
+    for capture in captures:
+        jsonschema.validate(capture.document, schema)
+        assert not capture.damage()
+    assert {capture.recording for capture in captures} == {"both", "sound", "photos"}
 
 
 @pytest.fixture

@@ -75,6 +75,9 @@ kind = "directory"
 path = "{folder}/second"
 """
 
+PICTURE_NS = 500_000_000
+"""From one picture to the next; taking one costs up to 300 ms more on a busy machine."""
+
 SLOW_DISK = """\
 import os, time
 _fsync, _fdatasync = os.fsync, os.fdatasync
@@ -188,6 +191,10 @@ def prove(pipeline: Pipeline) -> None:
         run = sum(at > killed for _, killed in pipeline.kills)
         by_run[run][capture.recording].append(capture)
     for run, (_, killed) in enumerate(pipeline.kills):
+        photos = sorted(by_run[run]["photos"], key=lambda capture: capture.document["streams"][0]["first"])
+        numbers = [capture.document["streams"][0]["first"] for capture in photos]
+        assert numbers == list(range(len(numbers)))
+        assert killed - photos[-1].document["start"]["boot_time_ns"] < 500_000_000 + PICTURE_NS + 300_000_000
         for recording in ("imu", "both"):
             of_run = sorted(by_run[run][recording], key=lambda capture: capture.document["start"]["boot_time_ns"])
             assert of_run, f"run {run} left nothing of {recording}\n{pipeline.log()}"
