@@ -51,6 +51,12 @@ class Settings:
             mistakes.append(("port", self.port, 'a path such as /dev/serial/by-id/usb-..., or "virtual"'))
         check(self, *mistakes)
 
+    def expects(self) -> tuple[float, int]:
+        """Six int16 as fast as the line carries them: the device itself says only later what it will send."""
+        row_bytes = 12
+        rate_hz = self.virtual.rate_hz if self.port == "virtual" else self.baud / 10 / row_bytes
+        return rate_hz, row_bytes
+
     def open(self) -> "Ssi":
         return Ssi(self, open_uart(self.port, self.baud, device="ssi", virtual=self.virtual.document()))
 

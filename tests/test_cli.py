@@ -93,8 +93,15 @@ def test_check_says_what_a_good_file_costs(tmp_path: Path) -> None:
         [recording.photos]
         streams = ["cam"]
         format = "jpeg"
+        [stream.eye]
+        driver = "picamera"
+        camera = 1
+        interval_s = 0
         [recording.both]
         streams = ["imu", "mcu"]
+        [recording.asked]
+        streams = ["eye"]
+        format = "jpeg"
         """
     )
     found = json.loads(run("check", config, "--json").output)
@@ -103,7 +110,8 @@ def test_check_says_what_a_good_file_costs(tmp_path: Path) -> None:
     assert wav["captures_per_hour"] == 60
     assert wav["syncs_per_hour"] == 1800 + 60
     assert found["recordings"]["photos"]["syncs_per_hour"] == 1800
-    assert found["unknown"] == ["both"]
+    assert found["recordings"]["both"]["bytes_per_day"] > 1000 * (12 + 12) * 86400, "as much as its line can carry"
+    assert found["unknown"] == ["asked"]
     assert found["disk"]["folder"] == str(tmp_path)
     assert found["disk"]["days"] > 0
     said = run("check", config).output
