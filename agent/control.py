@@ -148,7 +148,7 @@ class Control:
             return {"ok": False, "error": 'not a question: {"command": "status", "arguments": {}}'}
         try:
             return {"ok": True, "result": self._answer(command, arguments)}
-        except CommandError as error:
+        except (CommandError, OSError) as error:  # OSError: the disk is full, the database busy
             return {"ok": False, "error": str(error)}
 
 

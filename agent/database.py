@@ -1,5 +1,6 @@
 """The one SQLite file of a data folder: opened fast, written by one thread at a time, replaced when it is damaged."""
 
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,12 +16,25 @@ _CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the write-ahead log before it is copied back: rare on an SD card, 16 MiB at most for long."""
 _CHECKED_BYTES = 8 << 20
 """After a kill a file of up to this size is checked as a whole when opened (about 30 ms; ten times that on a Pi)."""
+_WAITS = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_BUSY: errno.EAGAIN,
+    sqlite3.SQLITE_LOCKED: errno.EAGAIN,
+    sqlite3.SQLITE_READONLY: errno.EROFS,
+    sqlite3.SQLITE_CANTOPEN: errno.EIO,
+}
 _NOT_A_TABLE = 1
 """SQLITE_ERROR: what a missing table or column answers."""
 
 
 class DatabaseDamaged(Exception):
     """The file can no longer be trusted. The next start of its owner sets it aside and rebuilds it."""
+
+
+class DatabaseWaits(OSError):
+    """It cannot be written or read just now: the disk is full or fails, or somebody else holds it. Nothing changed;
+    whoever asked tries again later."""
 
 
 class OtherVersion(Exception):
@@ -167,7 +181,10 @@ class Database:
                 self._connections.pop().close()
 
     def _report(self, error: sqlite3.DatabaseError) -> None:
-        """Leaves a mark for the owner's next start when the file itself is to blame."""
+        """Says whose fault it is, and leaves a mark for the owner's next start when it is the file's own."""
+        why = _WAITS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+        if why is not None:
+            raise DatabaseWaits(why, f"{self.path.name}: {error}") from error
         if _is_damage(error, opening=False):
             if self._quarantine is not None:
                 _marker(self.path).write_text(f"{error}\n")

@@ -3,7 +3,6 @@
 import errno
 import logging
 import queue
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from agent.capture import SCHEMA, Capture, Payload
 from agent.clock import Clock, iso
+from agent.database import DatabaseWaits
 from agent.film import Film
 from agent.finishing import Finishing
 from agent.formats import Format, format_module
@@ -80,12 +80,15 @@ class Developer:
         finally:
             self._pending -= 1
         self._error = ""
-        self._developed += 1
         negative.unlink(missing_ok=True)
+        if capture is None:
+            log.info("%s holds no sample, and is gone", negative.name)
+            return None
+        self._developed += 1
         log.info("capture %s: %d bytes", capture.name, capture.size)
         return capture
 
-    def _develop(self, negative: Path, beat: Callable[[], None]) -> Capture:
+    def _develop(self, negative: Path, beat: Callable[[], None]) -> Capture | None:
         def breathe() -> None:
             beat()
             time.sleep(0)  # lets go of the interpreter: a reader may be waiting for it
@@ -95,6 +98,8 @@ class Developer:
         known = self._finishing.known(str(head["uuid"]))
         if known is not None:
             return known  # a kill came between its row and the end of its negative
+        if not film.samples and not film.damaged:
+            return None
         name = str(head["name"])
         payloads = []
         for kind, form in _formats(head["settings"]["format"]):
@@ -150,7 +155,7 @@ class Developer:
 
     def _fail(self, negative: Path, error: Exception) -> None:
         text = f"{negative.name} could not be developed and is tried again: {error}"
-        if isinstance(error, sqlite3.OperationalError) or getattr(error, "errno", None) in _FULL:
+        if isinstance(error, DatabaseWaits) or getattr(error, "errno", None) in _FULL:
             if text != self._error:
                 log.error("%s", text)
             self._error = text

@@ -29,11 +29,19 @@ def keep_room(retention: Retention, needed: Callable[[], int]) -> Callable[[Fail
     """A thread that deletes what may go before the disk is full."""
 
     def run(worker: Worker) -> None:
+        failing = ""
         while True:
             worker.beat()
-            deleted = retention.step(needed())
-            if deleted:
-                log.info("%d captures were deleted to make room", deleted)
+            try:
+                deleted = retention.step(needed())
+            except OSError as error:
+                if str(error) != failing:
+                    log.error("no room can be made: %s", error)
+                failing = str(error)
+            else:
+                failing = ""
+                if deleted:
+                    log.info("%d captures were deleted to make room", deleted)
             if worker.wait(_EVERY_S):
                 return
 
@@ -48,12 +56,17 @@ def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed
 
     def run(worker: Worker) -> None:
         while not worker.wait(_EVERY_S):
-            if clock.synchronised():
+            if not clock.synchronised():
+                continue
+            try:
                 redate(worker)
-                if worker.wait(_ONCE_MORE_S):  # what was being developed just then
+                if worker.wait(_ONCE_MORE_S):
                     return
-                redate(worker)
-                return
+                redate(worker)  # what was being developed just then
+            except OSError as error:
+                log.warning("dates are corrected later: %s", error)
+                continue
+            return
 
     def redate(worker: Worker) -> None:
         for entry in catalogue.find(Query(clock="unsynchronised", boot_id=clock.boot_id)):

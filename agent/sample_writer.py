@@ -30,6 +30,8 @@ _GATHER_NS = 10_000_000_000
 """How long a recording waits for all of its streams before it begins with those that run."""
 _CHANGED_NS = 1_000_000_000
 """How long the set of running streams must have been another one before the capture is cut."""
+_REST_NS = 5_000_000_000
+"""How long nothing is tried after the disk took no more."""
 _OVERLAP_NS = 1_000_000_000
 """How much of the slower streams two captures in a row share, so that the columns of both reach their edges."""
 
@@ -65,6 +67,7 @@ class SampleWriter:
         self._closing: list[Take] = []
         self._recent: dict[str, deque[Block]] = {stream.name: deque() for stream in streams}
         self._begun = False
+        self._rest_until_ns = 0
         self._waiting_since_ns = 0
         self._changed_since_ns = 0
         self._captures = 0
@@ -107,10 +110,16 @@ class SampleWriter:
         blocks = {stream.name: self._cursor(stream).take() for stream in self.streams}
         try:
             self._follow(blocks, now)
-            for negative in self.open_negatives():
-                negative.flush()
+            for take in (*self._closing, *([self._take] if self._take else [])):
+                take.negative.flush()
+                take.kept = take.samples
+            if self._take is not None:
+                self.orders.resume()
         except OSError as error:
-            self.orders.refuse(f"cannot write to {self._folder}: {error}")
+            self.orders.refuse(f"cannot write to {self._folder}: {error.strerror}")
+            self._rest_until_ns = now + _REST_NS
+            if self._take is None:
+                self._unrecorded += sum(block.count for some in blocks.values() for block in some)
             self._cut("disk")
         for take in [take for take in self._closing if now >= take.closes_ns]:
             self._finish(take)
@@ -143,6 +152,8 @@ class SampleWriter:
 
     def _ready(self, now: int) -> bool:
         """Whether a capture may begin: all streams run, or some do and the others have had their time."""
+        if now < self._rest_until_ns:
+            return False
         if why := self._room():
             self.orders.refuse(why)
             return False
@@ -194,7 +205,6 @@ class SampleWriter:
                 self._recent[stream.name].clear()
         self._take = take
         self._begun = True
-        self.orders.resume()
 
     def _write(self, stream: Stream, block: Block) -> None:
         for take in self._closing:
@@ -261,9 +271,11 @@ class SampleWriter:
         self._nbytes += take.negative.nbytes
         try:
             path = take.finish()
-        except OSError as error:
-            self.orders.refuse(f"the end of {take.negative.path.name} could not be written: {error}")
-            path = take.negative.path
+        except OSError:  # the disk again, which has been said: what it took is developed, the rest is counted
+            path = take.negative.path if take.kept else None
+            self._unrecorded += take.samples - take.kept
+            if path is None:
+                take.negative.path.unlink(missing_ok=True)
         if path is not None:
             self._captures += 1
             self._finished(path)

@@ -30,6 +30,8 @@ class Take:
     end: int | None = None
     samples: int = 0
     """Of the lead."""
+    kept: int = 0
+    """Of these, handed to the kernel."""
     closes_ns: int = 0
     """When the slower streams have had their time after the cut; 0 while it is not cut."""
     reason: str = ""

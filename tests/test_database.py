@@ -1,5 +1,6 @@
 """The SQLite file: opened fast, upgraded, replaced when damaged, shared by processes and threads."""
 
+import errno
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent import schema
-from agent.database import Database, DatabaseDamaged, OtherVersion
+from agent.database import Database, DatabaseDamaged, DatabaseWaits, OtherVersion
 
 ROOT = Path(__file__).parent.parent
 
@@ -230,3 +231,19 @@ def test_closing_twice_does_no_harm(path: Path) -> None:
     database.close()
     database.close()
     assert not path.with_name("agent.db-wal").exists()
+
+
+def test_a_full_disk_is_said_as_such_and_the_file_goes_on_afterwards(tmp_path: Path) -> None:
+    with Database(tmp_path / "agent.db", quarantine=tmp_path / "quarantine") as database:
+        with database.transaction(durable=False) as connection:
+            (pages,) = connection.execute("PRAGMA page_count").fetchone()
+            connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(DatabaseWaits, match="full") as caught, database.transaction(durable=False) as connection:
+            connection.executemany("INSERT INTO note VALUES (?, ?)", ((str(n), "x" * 1000) for n in range(100)))
+        assert caught.value.errno == errno.ENOSPC
+        with database.transaction(durable=False) as connection:
+            connection.execute("PRAGMA max_page_count = 100000")
+        with database.transaction(durable=True) as connection:
+            connection.execute("INSERT INTO note VALUES ('later', 'there is room again')")
+        with database.reading() as connection:
+            assert connection.execute("SELECT count(*) FROM note WHERE key = 'later'").fetchone() == (1,)

@@ -290,3 +290,23 @@ def _raise(error: Exception) -> Callable[..., int]:
         raise error
 
     return fail
+
+
+def test_a_disk_that_stays_full_is_tried_again_every_few_seconds_and_said_once(
+    bench: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import errno
+    import os
+
+    b = bench({"s": FAST}, length_s=0)
+    write = os.write
+    monkeypatch.setattr(os, "write", _raise(OSError(errno.ENOSPC, "No space left on device")))
+    b.run(60.0, "s")
+    assert len([record for record in caplog.records if "No space left" in record.message]) == 1
+    assert b.writer.health()["unrecorded"] == 60000
+    assert b.finished == []
+    monkeypatch.setattr(os, "write", write)
+    b.run(6.0, "s")
+    b.end()
+    assert b.writer.health()["error"] == ""
+    assert len(values(b.finished[0])) + b.writer.health()["unrecorded"] == 66000

@@ -1,11 +1,13 @@
 """Sync: delivers what is owed, with one courier for each target, so that no target waits for another."""
 
+import logging
 import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.clock import Clock
+from agent.database import DatabaseWaits
 from agent.outbox import Counts, Outbox
 from agent.sync.courier import Courier
 from agent.sync.delivery import Delivery
@@ -14,6 +16,8 @@ from agent.targets import Target
 from agent.worker import Worker
 
 __all__ = ["Delivery", "Sync"]
+
+log = logging.getLogger(__name__)
 
 
 class Sync:
@@ -66,7 +70,10 @@ class Sync:
         until_ns = self._clock.boottime_ns() + int(within_s * 1e9)
         for courier in self._couriers.values():
             courier.join(until_ns)
-        self._ledger.commit()
+        try:
+            self._ledger.commit()
+        except DatabaseWaits as error:
+            log.error("the last deliveries are not on record, and may be made once more: %s", error)
 
     def wake(self) -> None:
         """Says that something new is owed to somebody."""

@@ -21,6 +21,8 @@ def attempt(
         capture = catalogue.get(parcel.capture)
     except (LookupError, ValueError, FileNotFoundError) as error:
         return parcel.refused(f"its capture cannot be read any more: {error}"), error
+    except OSError as error:
+        return parcel.failed(str(error)), error
     try:
         receipt = dict(target.put(capture, progress))
         json.dumps(receipt, allow_nan=False)  # wrong here, it is one parcel's fault; in the ledger, everybody's

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.catalogue import Catalogue
+from agent.database import DatabaseWaits
 from agent.outbox import Outbox
 from agent.parcel import Outcome, Parcel
 from agent.sync.attempt import attempt, report
@@ -27,6 +28,7 @@ _BATCH = 64
 _UPLOAD_SILENCE_S = 900.0
 """The longest that a target may take over one step, such as the sync of a gigabyte on a slow stick."""
 _STEP_BACK_S = 60.0
+_DATABASE_REST_S = 5.0
 
 
 class Courier:
@@ -69,7 +71,7 @@ class Courier:
         self.paused = self._stopping = False
         self._retried = self._sent_bytes = 0
         self._success_ns = self._failing_ns = 0
-        self._error = ""
+        self._error = self._database_error = ""
 
     def start(self, failed: Callable[[str, BaseException], None]) -> tuple[Worker, ...]:
         """Starts the dispatcher. All its threads, of which those that upload start when they are needed."""
@@ -155,13 +157,24 @@ class Courier:
 
     def _dispatch(self, worker: Worker) -> None:
         while not worker.stopping.is_set():
-            step_s, commit_s = self._step(), self._ledger.due_s()
+            try:
+                step_s, commit_s = self._step(), self._ledger.due_s()
+                self._waits_for_database("")
+            except DatabaseWaits as error:
+                step_s, commit_s = _DATABASE_REST_S, None
+                self._waits_for_database(str(error))
             wait_s = min(_LOOK_S, step_s, _LOOK_S if commit_s is None else commit_s)
             worker.beat()
             with self._lock:
                 if not self._woken and not self._stopping:
                     self._news.wait(wait_s)
                 self._woken = False
+
+    def _waits_for_database(self, why: str) -> None:
+        """Says once that nothing can be claimed or committed, and once that it can again."""
+        if bool(why) != bool(self._database_error):
+            log.log(logging.ERROR if why else logging.INFO, "%s: %s", self.name, why or "the database is written again")
+        self._database_error = why
 
     def _step(self) -> float:
         """Commits what is due, renews leases, claims and hands out. Seconds until there may be more to do."""

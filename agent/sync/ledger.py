@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+from agent.database import DatabaseWaits
 from agent.outbox import Outbox
 from agent.parcel import Backoff, Outcome
 
@@ -39,9 +40,18 @@ class Ledger:
             return max(0.0, self._every_s - (self._now() - self._since_ns) / 1e9)
 
     def commit(self) -> None:
-        """Commits all outcomes there are. When this returns, those that were there before are on the disk."""
+        """Commits all outcomes there are. When this returns, those that were there before are on the disk.
+
+        DatabaseWaits, and then they wait for the next call.
+        """
         with self._committing:
             with self._lock:
                 entries, self._entries = self._entries, []
             for backoff in dict.fromkeys(backoff for _, backoff in entries):
-                self._outbox.settle([outcome for outcome, its in entries if its == backoff], backoff)
+                try:
+                    self._outbox.settle([outcome for outcome, its in entries if its == backoff], backoff)
+                except DatabaseWaits:
+                    with self._lock:
+                        self._entries[:0] = entries
+                    raise
+                entries = [entry for entry in entries if entry[1] != backoff]
