@@ -29,6 +29,7 @@ from agent.folder import Busy, DataFolder
 from agent.housekeeping import keep_dates, keep_room, rebuild_catalogue
 from agent.monitor import Parts
 from agent.negative import NegativeWriter
+from agent.notify import Notify
 from agent.outbox import Outbox
 from agent.picture_writer import PictureRecorder
 from agent.pictures import PictureWriter, settle
@@ -86,9 +87,20 @@ class Daemon:
         """Asks the daemon to end; from a signal or any thread."""
         self._stop.set()
 
-    def wait(self) -> int:
-        """Until somebody stops it or a thread fails; the exit code."""
-        self._stop.wait()
+    def wait(self, notify: Notify) -> int:
+        """Until somebody stops it or a thread fails; the exit code.
+
+        The watchdog is fed only while every thread has shown life within the longest silence it declared.
+        """
+        notify(READY="1")
+        every_s = None if notify.watchdog_s is None else notify.watchdog_s / 3
+        while not self._stop.wait(every_s):
+            stuck = [worker.name for worker in self._workers if worker.overdue_s()]
+            if stuck:
+                log.critical("no life in %s; the watchdog is not fed", ", ".join(stuck))
+            else:
+                notify(WATCHDOG="1")
+        notify(STOPPING="1")
         return self.exit_code
 
     def _failed(self, thread: str, error: BaseException) -> None:
@@ -267,7 +279,7 @@ def run(config_path: Path) -> int:
     signal.signal(signal.SIGINT, stop)
     try:
         with daemon:
-            return daemon.wait()
+            return daemon.wait(Notify())
     except Busy as error:
         log.critical("%s", error)
         return EXIT_BUSY

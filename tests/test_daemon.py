@@ -187,6 +187,21 @@ url = "http://127.0.0.1:{black_hole}/{{name}}/{{file}}"
         assert status["targets"]["hole"]["owed"] >= before
 
 
+def test_systemd_hears_that_it_is_ready_alive_and_stopping(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "600000"}
+        with Running(tmp_path, IMU, **environment) as running:
+            assert systemd.recv(100) == b"READY=1"
+            assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+            running.terminate()
+            heard = [systemd.recv(100)]
+            while heard[-1] == b"WATCHDOG=1":
+                heard.append(systemd.recv(100))
+    assert heard[-1] == b"STOPPING=1"
+
+
 def test_a_second_daemon_on_one_folder_refuses(tmp_path: Path) -> None:
     with Running(tmp_path, IMU) as running:
         command = [sys.executable, "-m", "agent.cli", "run", "--config", str(running.config)]
