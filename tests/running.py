@@ -37,12 +37,12 @@ class Running:
         self.config = folder / "config.toml"
         self.config.write_text(HEAD.format(data=self.data) + config.replace("{folder}", str(folder)))
         self._prefix = prefix
-        self._environment = environment
+        self.environment = environment
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         self.start()
-        self.until(lambda status: all(stream["samples"] for stream in status["streams"].values()))
+        self.until(sampling)
         return self
 
     def __exit__(
@@ -55,7 +55,7 @@ class Running:
     def start(self) -> None:
         command = [*self._prefix, sys.executable, "-m", "agent.cli", "run", "--config", str(self.config)]
         with (self.folder / "daemon.log").open("ab") as log:
-            self.process = subprocess.Popen(command, env={**os.environ, **self._environment}, stdout=log, stderr=log)
+            self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
 
     def ask(self, command: str, **arguments: Any) -> Any:
         return control.ask(self.data, command, **arguments)
@@ -97,6 +97,11 @@ class Running:
         """In the order of their names."""
         found = [Capture.load(path) for path in sorted((self.data / "captures").rglob("*.json"))]
         return [capture for capture in found if recording in ("", capture.recording)]
+
+
+def sampling(status: dict[str, Any]) -> bool:
+    """Every stream has brought something."""
+    return all(stream["samples"] for stream in status["streams"].values())
 
 
 def done(status: dict[str, Any]) -> bool:

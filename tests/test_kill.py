@@ -6,33 +6,21 @@ have cost is seen in the files: each run's captures follow on one another withou
 
 import itertools
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
-from agent import control
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.database import Database
 from agent.outbox import Outbox
 from drivers import boottime_ns
+from tests.running import Running, sampling
 
-CONFIG = """\
-[agent]
-device = "kill"
-device_id = "00000001"
-data_dir = "{folder}/data"
-free_floor_bytes = 0
-free_floor_percent = 0
-date_wait_s = 0
-
+CONFIG = """
 [stream.imu]
 driver = "mpu6050"
 bus = "virtual"
@@ -41,7 +29,7 @@ rate_hz = 1000
 [stream.mcu]
 driver = "ssi"
 port = "virtual"
-virtual = {{ rate_hz = 500, samples_per_packet = 5 }}
+virtual = { rate_hz = 500, samples_per_packet = 5 }
 
 [stream.cam]
 driver = "picamera"
@@ -90,74 +78,27 @@ os.fsync, os.fdatasync = slow(_fsync), slow(_fdatasync)
 """
 
 
-class Pipeline:
+class Pipeline(Running):
     """One data folder and the daemon that is killed on it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("data", "archive", "second"):
+        super().__init__(folder, CONFIG)
+        for name in ("archive", "second"):
             (folder / name).mkdir()
-        self.config = folder / "config.toml"
-        self.config.write_text(CONFIG.format(folder=folder))
         self.kills: list[tuple[int, int]] = []
-        """(when the first sample was there, when it was killed), boot time."""
-        self._daemon: subprocess.Popen[bytes] | None = None
+        """(when all streams had samples, when it was killed), boot time."""
 
-    def start(self, **environment: str) -> None:
-        command = [sys.executable, "-m", "agent.cli", "run", "--config", str(self.config)]
-        with (self.folder / "daemon.log").open("ab") as log:
-            self._daemon = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
-
-    def await_samples(self) -> None:
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            try:
-                status = control.ask(self.folder / "data", "status")
-            except (control.NoDaemon, control.CommandError, OSError):
-                status = None
-            if status and all(stream["samples"] for stream in status["streams"].values()):
-                return
-            assert self._daemon is not None and self._daemon.poll() is None, self.log()
-            time.sleep(0.02)
-        pytest.fail(f"no samples came\n{self.log()}")
-
-    def kill(self, after_s: float) -> None:
-        assert self._daemon is not None
+    def round(self, after_s: float) -> None:
+        """Starts it, waits for samples and that much more, and kills it."""
+        self.start()
+        self.until(sampling)
+        assert self.process is not None
         begun = boottime_ns()
         time.sleep(after_s)
         killed = boottime_ns()
-        self._daemon.kill()
-        self._daemon.wait()
+        self.process.kill()
+        self.process.wait()
         self.kills.append((begun, killed))
-
-    def finish(self) -> None:
-        """Runs until everything is developed and delivered, then stops it the usual way."""
-        self.start()
-        self.await_samples()
-        for name in ("imu", "both", "photos"):
-            control.ask(self.folder / "data", "stop", recording=name)
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            status = control.ask(self.folder / "data", "status")
-            left = status["developer"]["queued"] + status["disk"]["sync_queued"]
-            left += sum(recording["state"] == "recording" for recording in status["recordings"].values())
-            if not left and not any(target["owed"] for target in status["targets"].values()):
-                break
-            time.sleep(0.1)
-        assert self._daemon is not None
-        self._daemon.send_signal(signal.SIGTERM)
-        assert self._daemon.wait(15) == 0, self.log()
-
-    def stop(self) -> None:
-        if self._daemon is not None and self._daemon.poll() is None:
-            self._daemon.kill()
-            self._daemon.wait()
-
-    def log(self) -> str:
-        return (self.folder / "daemon.log").read_text()[-4000:]
-
-    def captures(self) -> list[Capture]:
-        return [Capture.load(path) for path in sorted((self.folder / "data" / "captures").rglob("*.json"))]
 
 
 @pytest.fixture
@@ -167,7 +108,7 @@ def pipeline(tmp_path: Path) -> "Pipeline":
 
 def prove(pipeline: Pipeline) -> None:
     """Everything is readable, catalogued once, delivered once to each target, and nothing old enough is missing."""
-    data = pipeline.folder / "data"
+    data = pipeline.data
     captures = pipeline.captures()
     assert not [capture.damage() for capture in captures if capture.damage()]
     assert list((data / "recording").iterdir()) == []
@@ -213,17 +154,19 @@ def prove(pipeline: Pipeline) -> None:
                 assert all(a + n == b for (a, n), (b, _) in itertools.pairwise(ranges)), ranges
 
 
-def rounds(pipeline: Pipeline, kills: int, seed: int, **environment: str) -> None:
+def rounds(pipeline: Pipeline, kills: int, seed: int) -> None:
     print(f"seed {seed}")
     chance = random.Random(seed)
     try:
         for _ in range(kills):
-            pipeline.start(**environment)
-            pipeline.await_samples()
-            pipeline.kill(chance.uniform(0.05, 1.2))
+            pipeline.round(chance.uniform(0.05, 1.2))
+        pipeline.start()
+        pipeline.until(sampling)
         pipeline.finish()
+        code, _ = pipeline.terminate()
+        assert code == 0, pipeline.log()
     finally:
-        pipeline.stop()
+        pipeline.__exit__(None, None, None)
     prove(pipeline)
 
 
@@ -237,7 +180,8 @@ def test_kills_while_the_disk_stalls_for_seconds(pipeline: Pipeline, tmp_path: P
     site = tmp_path / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(SLOW_DISK)
-    rounds(pipeline, 3, seed=random.SystemRandom().randrange(1 << 30), PYTHONPATH=str(site))
+    pipeline.environment["PYTHONPATH"] = str(site)
+    rounds(pipeline, 3, seed=random.SystemRandom().randrange(1 << 30))
 
 
 @pytest.mark.soak
