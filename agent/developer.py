@@ -1,6 +1,7 @@
 """The developer: one thread that turns finished negatives into captures, in slices that leave the interpreter free."""
 
 import errno
+import glob
 import logging
 import queue
 import time
@@ -10,7 +11,7 @@ from typing import Any
 
 from agent.capture import SCHEMA, Capture, Payload
 from agent.clock import Clock, iso
-from agent.database import DatabaseWaits
+from agent.database import DatabaseDamaged, DatabaseWaits
 from agent.film import Film
 from agent.finishing import Finishing
 from agent.formats import Format, format_module
@@ -24,6 +25,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _REST_S = 5.0
 _ATTEMPTS = 2
 """A negative that fails to develop this often goes to quarantine."""
+
+
+class _Stopped(Exception):
+    """The daemon stops; what is in hand is developed at the next start."""
 
 
 class Developer:
@@ -44,14 +49,16 @@ class Developer:
         self._queue: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._failures: dict[Path, int] = {}
         self._resting: list[Path] = []
-        self._pending = 0
+        self._waiting: dict[Path, None] = {}
+        """All that are not developed yet, with the one in hand."""
+        self._full = False
         self._developed = 0
         self._quarantined = 0
         self._error = ""
 
     def add(self, negative: Path) -> None:
         """Queues a negative; from any thread."""
-        self._pending += 1
+        self._waiting[negative] = None
         self._queue.put(negative)
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
@@ -59,14 +66,20 @@ class Developer:
         return Worker("develop", self.run, failed, silence_s=120.0).start()
 
     def run(self, worker: Worker) -> None:
-        """Develops what is queued; when asked to stop it leaves the rest for the next start."""
+        """Develops what is queued; when asked to stop it leaves the rest for the next start, also amid a long one."""
+
+        def beat() -> None:
+            worker.beat()
+            if worker.stopping.is_set():
+                raise _Stopped
+
         while not worker.stopping.is_set():
             worker.beat()
             try:
                 negative = self._queue.get(timeout=0.2)
             except queue.Empty:
                 continue
-            self.step(negative, worker.beat)
+            self.step(negative, beat)
             if self._resting and not worker.wait(_REST_S):
                 self.add(self._resting.pop(0))
 
@@ -74,13 +87,23 @@ class Developer:
         """Develops one negative; None where it could not be, now or ever."""
         try:
             capture = self._develop(negative, beat)
-        except Exception as error:  # whatever a negative does to a format, the other recordings go on
-            self._fail(negative, error)
+            for path in (*self._made_of(negative), negative):
+                path.unlink(missing_ok=True)
+        except _Stopped:
             return None
-        finally:
-            self._pending -= 1
-        self._error = ""
-        negative.unlink(missing_ok=True)
+        except DatabaseDamaged:
+            raise  # no fault of the negative's: the next start has a new database, and develops it
+        except Exception as error:  # whatever a negative does to a format, the other recordings go on
+            try:
+                self._fail(negative, error)
+            except OSError as problem:  # there is no room even in the quarantine
+                self._rest(negative, problem)
+            return None
+        if self._full:
+            log.info("there is room again to develop recordings")
+        self._error, self._full = "", False
+        self._failures.pop(negative, None)
+        self._waiting.pop(negative, None)
         if capture is None:
             log.info("%s holds no sample, and is gone", negative.name)
             return None
@@ -101,6 +124,8 @@ class Developer:
         if not film.samples and not film.damaged:
             return None
         name = str(head["name"])
+        if not name or Path(name).name != name:
+            raise ValueError(f"its capture is called {name!r}, which is no plain file name")
         payloads = []
         for kind, form in _formats(head["settings"]["format"]):
             path = self._folder / f"{name}{form.suffix}"
@@ -154,29 +179,40 @@ class Developer:
         }
 
     def _fail(self, negative: Path, error: Exception) -> None:
-        text = f"{negative.name} could not be developed and is tried again: {error}"
         if isinstance(error, DatabaseWaits) or getattr(error, "errno", None) in _FULL:
-            if text != self._error:
-                log.error("%s", text)
-            self._error = text
-            self._resting.append(negative)
+            for path in self._made_of(negative):  # the disk may be full of just these
+                path.unlink(missing_ok=True)
+            self._rest(negative, error)
             return
-        self._error = text
+        self._error = f"{negative.name} could not be developed and is tried again: {error}"
         failures = self._failures[negative] = self._failures.get(negative, 0) + 1
         if failures < _ATTEMPTS:
-            log.warning("%s", text, exc_info=None if isinstance(error, OSError | ValueError) else error)
-            self.add(negative)
+            log.warning("%s", self._error, exc_info=None if isinstance(error, OSError | ValueError) else error)
+            self._queue.put(negative)
             return
-        del self._failures[negative]
+        place = set_aside(self._quarantine, [negative, *self._made_of(negative)], str(error))
+        self._failures.pop(negative)
+        self._waiting.pop(negative, None)
         self._quarantined += 1
-        parts = negative.parent.glob(f"{negative.name.partition('.negative')[0]}.*")
-        place = set_aside(self._quarantine, sorted(parts), str(error))
         log.error("%s could not be developed and lies in quarantine (%s): %s", negative.name, place.name, error)
+
+    def _rest(self, negative: Path, error: Exception) -> None:
+        """Puts it off until the disk or the database is well again, which is said once for all that wait."""
+        self._error = f"{negative.name} waits to be developed: {error}"
+        if not self._full:
+            log.error("recordings are not developed for now: %s", self._error)
+        self._full = True
+        self._resting.append(negative)
+
+    def _made_of(self, negative: Path) -> list[Path]:
+        """What was made of it and lies beside it still, whole or in part."""
+        stem = negative.name.partition(".negative")[0]
+        return sorted(path for path in self._folder.glob(f"{glob.escape(stem)}.*") if ".negative" not in path.suffixes)
 
     @property
     def queued(self) -> int:
         """Negatives not yet developed, with the one in hand."""
-        return self._pending + len(self._resting)
+        return len(self._waiting)
 
     def health(self) -> dict[str, Any]:
         return {

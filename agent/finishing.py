@@ -15,7 +15,7 @@ from pathlib import Path
 
 from agent.capture import Capture
 from agent.catalogue import Catalogue
-from agent.database import Database
+from agent.database import Database, DatabaseWaits
 from agent.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -56,12 +56,17 @@ class Finishing:
         self.finished = 0
 
     def known(self, uuid: str) -> Capture | None:
-        """The capture with that uuid, if it is finished already and whole."""
+        """The capture with that uuid, if it is finished already and whole; then it is durable, too."""
         try:
             capture = self._catalogue.get(uuid)
+            if capture.damage():
+                return None
+        except DatabaseWaits:
+            raise
         except (LookupError, ValueError, OSError):
             return None
-        return None if capture.damage() else capture
+        sync_filesystem(self._captures)  # which a kill may have come before
+        return capture
 
     def finish(self, captures: Sequence[Capture]) -> list[Capture]:
         """The captures as they now lie under `captures/`, durable, catalogued once and owed to each of their targets.

@@ -21,10 +21,15 @@ def set_aside(quarantine: Path, files: Sequence[Path], reason: str) -> Path:
         except FileExistsError:
             count += 1
             folder = quarantine / f"{files[0].name}.{count}"
-    with (folder / "reason.txt").open("w") as text:
-        text.write(reason + "\n")
-        text.flush()
-        os.fsync(text.fileno())
+    try:
+        with (folder / "reason.txt").open("w") as text:
+            text.write(reason + "\n")
+            text.flush()
+            os.fsync(text.fileno())
+    except OSError:
+        (folder / "reason.txt").unlink(missing_ok=True)
+        folder.rmdir()  # or a full disk would leave one at every try
+        raise
     for file in files:
         try:
             file.rename(folder / file.name)
