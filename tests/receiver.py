@@ -109,6 +109,16 @@ class Receiver:
             self._open.discard(connection)
             connection.close()
 
+    def fault(self, path: str) -> Fault:
+        """What happens to this request."""
+        return self.faults.popleft() if self.faults else Fault()
+
+    def take(self, request: Request, content: bytes, fault: Fault) -> Fault:
+        """Keeps what was sent; its answer. A server that judges what it gets has its own."""
+        self.stores.append(request.path)
+        self.files[request.path] = content
+        return fault
+
     def _request(self, connection: socket.socket, stream) -> bool:
         """Answers one request; False when the connection is to be closed."""
         line = stream.readline().split()
@@ -121,7 +131,7 @@ class Receiver:
             headers[name.lower()] = value.strip()
         assert "transfer-encoding" not in headers, "bodies come with their length"
         length = int(headers.get("content-length", "0"))
-        fault = self.faults.popleft() if self.faults else Fault()
+        fault = self.fault(path)
         if self.authorization and headers.get("authorization") != self.authorization:
             fault = Fault(401, text="who are you, " + headers.get("authorization", "stranger") + "?")
         until = length if fault.cut_after is None else min(length, fault.cut_after)
@@ -138,7 +148,8 @@ class Receiver:
             digest.update(chunk)
             if self.keep:
                 body += chunk
-        self.requests.append(Request(method, path, headers, got))
+        request = Request(method, path, headers, got)
+        self.requests.append(request)
         if fault.hang:
             self.hanging.set()
             self._closed.wait()
@@ -147,8 +158,7 @@ class Receiver:
             _cut(connection)
             return False
         if fault.answer_after is None and 200 <= fault.status < 300:
-            self.stores.append(path)
-            self.files[path] = bytes(body) if self.keep else digest.hexdigest().encode()
+            fault = self.take(request, bytes(body) if self.keep else digest.hexdigest().encode(), fault)
         if fault.lose_answer:
             _cut(connection)
             return False
