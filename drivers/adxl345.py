@@ -99,7 +99,6 @@ class Adxl345:
                     f"adxl345: register 0x{register:02x} does not keep 0x{value:02x};"
                     " check the wiring, keep cables short, try a slower bus"
                 )
-        self._write(POWER_CTL, 0x08)
         limit = LSB_PER_G * settings.accel_range_g
         channels = tuple(
             Channel(f"Accelerometer{axis}", "g", scale=1 / LSB_PER_G, limits=(-limit, limit - 1)) for axis in "XYZ"
@@ -107,6 +106,7 @@ class Adxl345:
         identity = Identity("ADXL345", settings.rate_hz, channels, {"accel_range_g": settings.accel_range_g})
         self._dtype = identity.dtype
         self._fifo.begin()
+        self._write(POWER_CTL, 0x08)
         return identity
 
     def read(self, timeout: float) -> Block | None:
