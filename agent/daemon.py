@@ -162,6 +162,7 @@ class Daemon:
             every_s=settings.durable_every_s,
             negatives=negatives,
             finishing=finishing,
+            quarantine=folder.quarantine,
             clock=clock,
             date_wait_s=settings.date_wait_s,
         )
@@ -257,7 +258,7 @@ class Daemon:
         """What an earlier run left in the recording folder: pictures are finished, negatives developed."""
         settle(folder.recording)
         whole = adopt(folder.recording, quarantine=folder.quarantine)
-        finishing.finish(whole)
+        finishing.finish_each(whole, folder.quarantine)
         negatives = sorted([*folder.recording.glob("*.negative"), *folder.recording.glob("*.negative.part")])
         for negative in negatives:
             developer.add(negative)

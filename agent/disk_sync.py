@@ -3,6 +3,7 @@
 import logging
 import queue
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from agent.capture import Capture
@@ -25,6 +26,7 @@ class DiskSync:
         every_s: float,
         negatives: Callable[[], Iterable[NegativeWriter]],
         finishing: Finishing,
+        quarantine: Path,
         clock: Clock,
         date_wait_s: float,
     ) -> None:
@@ -32,12 +34,16 @@ class DiskSync:
         self._every_s = every_s
         self._negatives = negatives
         self._finishing = finishing
+        self._quarantine = quarantine
         self._clock = clock
         self._date_wait_ns = int(date_wait_s * 1e9)
         self._pictures: queue.SimpleQueue[tuple[Capture, Redate]] = queue.SimpleQueue()
         self._undated: list[tuple[Capture, Redate]] = []
         self._kept: list[Capture] = []
+        self._open: list[NegativeWriter] = []
+        """Those that were open a round ago: one that was closed since has an end that was never synced."""
         self._syncs = 0
+        self._failed = 0
         self._error = ""
 
     def add(self, picture: Capture, redate: Redate) -> None:
@@ -58,20 +64,29 @@ class DiskSync:
 
     def step(self) -> None:
         """One round; a disk that fails is said once and tried again the next time."""
+        problem = self._sync()
         try:
-            for negative in self._negatives():
-                self._syncs += negative.sync()
             self._dated()
             if self._kept:
-                self._finishing.finish(self._kept)
+                self._failed += self._finishing.finish_each(self._kept, self._quarantine)
                 self._syncs += 1
                 self._kept.clear()
         except OSError as error:
-            if str(error) != self._error:
-                log.error("the disk does not take what was recorded: %s", error)
-            self._error = str(error)
-        else:
-            self._error = ""
+            problem = error
+        if problem is not None and not self._error:
+            log.error("the disk does not take what was recorded: %s", problem)
+        self._error = "" if problem is None else str(problem)
+
+    def _sync(self) -> OSError | None:
+        """Syncs each negative, whatever becomes of the others; what the last one to fail said."""
+        problem, now_open = None, list(self._negatives())
+        for negative in (*(one for one in self._open if one not in now_open), *now_open):
+            try:
+                self._syncs += negative.sync()
+            except OSError as error:
+                problem = error
+        self._open = now_open
+        return problem
 
     def _dated(self) -> None:
         """Moves on the pictures whose date is known, and those that have waited long enough for one."""
@@ -84,7 +99,10 @@ class DiskSync:
         if self._undated and self._clock.synchronised():
             while self._undated:
                 picture, redate = self._undated[0]
-                self._kept.append(redate(picture))
+                try:
+                    self._kept.append(redate(picture))
+                except (ValueError, FileNotFoundError):  # it is no longer whole: finishing says so
+                    self._kept.append(picture)
                 self._undated.pop(0)
         oldest_ns = self._clock.boottime_ns() - self._date_wait_ns
         while self._undated and self._undated[0][0].document["start"]["boot_time_ns"] < oldest_ns:
@@ -96,4 +114,10 @@ class DiskSync:
         return self._pictures.qsize() + len(self._undated) + len(self._kept)
 
     def health(self) -> dict[str, Any]:
-        return {"syncs": self._syncs, "queued": self.queued, "undated": len(self._undated), "error": self._error}
+        return {
+            "syncs": self._syncs,
+            "queued": self.queued,
+            "undated": len(self._undated),
+            "failed": self._failed,
+            "error": self._error,
+        }

@@ -17,6 +17,7 @@ from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.database import Database, DatabaseWaits
 from agent.outbox import Outbox
+from agent.quarantine import set_aside
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +92,32 @@ class Finishing:
         self._owed()
         return placed
 
+    def finish_each(self, captures: Sequence[Capture], quarantine: Path) -> int:
+        """The same, where one that can never be finished stops no other: it goes to quarantine. How many did."""
+        try:
+            self.finish(captures)
+        except (ValueError, FileNotFoundError):
+            return sum(self._finish_alone(capture, quarantine) for capture in captures)
+        return 0
+
+    def _finish_alone(self, capture: Capture, quarantine: Path) -> bool:
+        """Whether it had to go to quarantine."""
+        try:
+            self.finish([capture])
+        except (ValueError, FileNotFoundError) as error:
+            if isinstance(error, OSError) and all(path.exists() for path in capture.files):
+                raise  # it is a folder that is missing
+            for path in capture.files:
+                place = self._captures / _day(capture) / path.name
+                if path.exists() and place.exists() and place.samefile(path):
+                    place.unlink()
+            where = set_aside(quarantine, capture.files, str(error))
+            log.error("%s cannot be finished and lies in quarantine (%s): %s", capture.name, where.name, error)
+            return True
+        return False
+
     def _link(self, capture: Capture) -> Capture:
-        day = str(capture.document["start"]["wall_time"])[:10]
-        folder = self._captures / day
+        folder = self._captures / _day(capture)
         folder.mkdir(mode=0o750, exist_ok=True)
         for path in capture.files:
             place = folder / path.name
@@ -102,3 +126,8 @@ class Finishing:
             if not place.exists():
                 os.link(path, place)
         return Capture(folder, capture.document)
+
+
+def _day(capture: Capture) -> str:
+    """Its folder below `captures/`."""
+    return str(capture.document["start"]["wall_time"])[:10]

@@ -101,6 +101,8 @@ def _problems(
     found += [f"target {n} refused {t['refused']} captures" for n, t in targets.items() if t["refused"]]
     if disk["sync_error"]:
         found.append(f"disk: {disk['sync_error']}")
+    if disk["sync_failed"]:
+        found.append(f"{disk['sync_failed']} pictures could not be finished and lie in quarantine")
     if developer["failed"]:
         found.append(f"{developer['failed']} recordings could not be developed and lie in quarantine")
     elif developer["error"]:
