@@ -10,6 +10,7 @@ import random
 import select
 import shutil
 import tempfile
+import termios
 import tty
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,6 +54,11 @@ class Pty:
     @property
     def plugged(self) -> bool:
         return self._master >= 0
+
+    @property
+    def opened(self) -> bool:
+        """Whether a host has set the line up: pyserial asks for reads that never wait."""
+        return self.plugged and termios.tcgetattr(self._master)[6][termios.VMIN] in (0, b"\0")
 
     def fileno(self) -> int:
         return self._master
@@ -127,10 +133,17 @@ class Device(Protocol):
         """What it sends now. Where `due_ns` is a time, each piece is sent whole or, without room for it, not at all."""
 
 
-def serve_line(wire: Wire, document: Mapping[str, Any], name: str, device: Device) -> None:
-    """Runs a device behind a pseudo-terminal until its parent is gone. `name` is the file name of its path."""
+def serve_line(
+    wire: Wire, document: Mapping[str, Any], name: str, device: Device, *, reset_by_opening: bool = False
+) -> None:
+    """Runs a device behind a pseudo-terminal until its parent is gone. `name` is the file name of its path.
+
+    With `reset_by_opening` it is powered on when the line is first opened, as boards do that DTR resets: so a host
+    hears a device that never waits for it from its first byte on.
+    """
     faults = Faults(tuple(document["faults"]), document["begun_ns"])
     line = Line(Pty(name), device, faults, random.Random(document["seed"]))  # noqa: S311  to be repeatable
+    line.awaited = reset_by_opening
     try:
         line.step()
         wire.send(str(line.pty.path).encode())
@@ -152,15 +165,23 @@ class Line:
         self._device = device
         self._faults = faults
         self._chance = chance
+        self.awaited = False
+        """Whether the device begins only when the line is opened, also after it has been plugged in again."""
+        self._running = False
 
     def step(self) -> None:
         """Does what is due now."""
         if self._faults.active("unplug"):
             self.pty.unplug()
+            self._running = False
             return
         now_ns = boottime_ns()
         if not self.pty.plugged:
             self.pty.plug()
+        if not self._running:
+            if self.awaited and not self.pty.opened:
+                return
+            self._running = True
             self._device.power_on(now_ns)
         stalled = self._faults.active("stall")
         if not stalled and (heard := self.pty.read()):
@@ -180,6 +201,8 @@ class Line:
         due_ns, wait_s = self._device.due_ns(), _LONGEST_WAIT_S
         if self._faults.active("unplug") or self._faults.active("stall"):
             wait_s = 0.01
+        elif not self._running:
+            wait_s = 0.005
         elif self.pty.plugged:
             more = due_ns is None or self.pty.unsent
             poll.register(self.pty, select.POLLIN | (select.POLLOUT if more else 0))
