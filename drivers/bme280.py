@@ -13,7 +13,7 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from drivers import Channel, DriverError, Identity, check, option
-from drivers._slots import Row, Slotted, bus_mistakes, rate_mistakes, until
+from drivers._polled import Polled, Row, bus_mistakes, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
@@ -81,9 +81,9 @@ class Settings:
         """The longest that one measurement takes; appendix B, 9.1."""
         return (1.25 + 3 * 2.3 * self.oversampling + 2 * 0.575) / 1e3
 
-    def open(self) -> Slotted:
+    def open(self) -> Polled:
         device = open_i2c(self.bus, self.address, chip="bme280", virtual=self.virtual.document())
-        return Slotted(Bme280(self, device), self.rate_hz)
+        return Polled(Bme280(self, device), self.rate_hz)
 
 
 class Bme280:

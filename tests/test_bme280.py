@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from drivers import Block, DriverError, Samples, SettingsError
-from drivers._slots import Slotted
+from drivers._polled import Polled
 from drivers.bme280 import Bme280, Settings, Trimming, VirtualBme
 from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual.bme280 import EXAMPLE, raw, trimming
@@ -54,8 +54,8 @@ class InProcess:
         pass
 
 
-def driver_of(chip: Any, settings: Settings) -> Slotted:
-    return Slotted(Bme280(settings, I2cDevice(InProcess(chip), "bme280", 1, 0x76)), settings.rate_hz)
+def driver_of(chip: Any, settings: Settings) -> Polled:
+    return Polled(Bme280(settings, I2cDevice(InProcess(chip), "bme280", 1, 0x76)), settings.rate_hz)
 
 
 def chip_of(**virtual: Any) -> Chip:

@@ -1,4 +1,4 @@
-"""Chips measured by schedule: sample k in the slot from start + k / rate on; a slot that was missed is lost."""
+"""Polled chips: sample k is measured in the slot from start + k / rate on; a slot that was missed is lost."""
 
 import math
 import time
@@ -33,7 +33,7 @@ class Chip(Protocol):
         """Lets the port go; may be called twice."""
 
 
-class Slotted:
+class Polled:
     """The driver of such a chip. Its waits between steps are `read`'s, so that a slow conversion holds nobody up."""
 
     def __init__(self, chip: Chip, rate_hz: float) -> None:
