@@ -1,13 +1,17 @@
 """Formats: each develops what was recorded into one payload file, and reads such a file back as blocks."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agent.capture import Capture
 from agent.film import Film
-from drivers import Block
+from drivers import Block, Channel
+
+
+class Unfit(ValueError):
+    """A film cannot be told in this format, now or ever; the message says why. It is left out, the others are made."""
 
 
 class Format(Protocol):
@@ -20,11 +24,20 @@ class Format(Protocol):
     def develop(self, film: Film, path: Path, breathe: Callable[[], None]) -> dict[str, Any]:
         """Writes the payload to `path` (a `.part` name), unsynced; calls `breathe` between slices.
 
-        Returns what the sidecar should say of this payload besides hashes (usually nothing).
+        Returns what the sidecar should say of this payload besides hashes (usually nothing). Raises Unfit before
+        anything is written.
         """
 
     def read(self, path: Path, capture: Capture) -> Iterator[Block]:
         """The samples of a payload as blocks, raw values where the file has them, with the capture's channels."""
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """A format that not all channels fit."""
+
+    def unfit(self, channels: Sequence[Channel]) -> str:
+        """Why these channels cannot be recorded in it, and what to choose; empty where they can."""
 
 
 class FormatSettings(Protocol):

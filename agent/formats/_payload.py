@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -9,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from agent.capture import Capture
+from agent.film import Film
 from agent.timing import Int64s
 from drivers import Block, Channel, Samples
 
@@ -21,6 +23,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
     with path.open("wb") as file:
         try:
             yield file
+            file.flush()
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -45,6 +48,13 @@ def runs(indexes: Int64s) -> Iterator[tuple[int, int]]:
     """Where `indexes` go on without a gap, as (start, stop) in the array."""
     if len(indexes):
         yield from itertools.pairwise([0, *(np.flatnonzero(np.diff(indexes) != 1) + 1).tolist(), len(indexes)])
+
+
+def description(film: Film) -> dict[str, str]:
+    """What a reader of the file alone may want to know: texts, or JSON."""
+    keys = ("uuid", "name", "recording", "configuration", "device", "software", "started", "labels", "metadata")
+    known = {key: film.head[key] for key in keys if key in film.head}
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
 
 
 class Cutter:

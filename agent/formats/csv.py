@@ -1,6 +1,7 @@
 """CSV: a row per sample of the fastest stream, first its `sequence`, which jumps where samples were lost."""
 
 import dataclasses
+import io
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import numpy.typing as npt
 
 from agent.capture import Capture
 from agent.film import Column, Film
+from agent.formats import Format
 from agent.formats import _digits as digits
 from agent.formats._payload import Cutter, channels_of, lead_of, written
 from drivers import Block, Channel, check, option
@@ -37,7 +39,7 @@ class Settings:
     def __post_init__(self) -> None:
         check(self)
 
-    def open(self) -> "Csv":
+    def open(self) -> Format:
         """The format with these options."""
         return Csv(self)
 
@@ -53,24 +55,28 @@ class Csv:
 
     def develop(self, film: Film, path: Path, breathe: Callable[[], None]) -> dict[str, Any]:
         """Writes the file, a chunk of rows at a time."""
+        with written(path) as file:
+            self.render(film, file.write, breathe)
+        return {}
+
+    def render(self, film: Film, write: Callable[[bytes], object], breathe: Callable[[], None]) -> None:
+        """Gives the text to `write`, a chunk of rows at a time."""
         timestamp = self._settings.timestamp == "seconds"
         header = ["sequence", *(["timestamp"] if timestamp else []), *(column.name for column in film.columns)]
-        with written(path) as file:
-            file.write(",".join(header).encode())
-            for rows in film.rows():
-                cells = [digits.fixed(rows.sequence)]
-                cells[0][:, 0] = ord("\n")
-                if timestamp:
-                    cells.append(digits.fixed((rows.time_ns - film.start_ns + 500) // 1000, 6))
-                for column, values, there in zip(film.columns, rows.columns, rows.present, strict=True):
-                    cell = self._cells(column, values)
-                    if there is not None:
-                        cell[~there, 1:] = 0
-                    cells.append(cell)
-                file.write(digits.joined(cells))
-                breathe()
-            file.write(b"\n")
-        return {}
+        write(",".join(header).encode())
+        for rows in film.rows():
+            cells = [digits.fixed(rows.sequence)]
+            cells[0][:, 0] = ord("\n")
+            if timestamp:
+                cells.append(digits.fixed((rows.time_ns - film.start_ns + 500) // 1000, 6))
+            for column, values, there in zip(film.columns, rows.columns, rows.present, strict=True):
+                cell = self._cells(column, values)
+                if there is not None:
+                    cell[~there, 1:] = 0
+                cells.append(cell)
+            write(digits.joined(cells))
+            breathe()
+        write(b"\n")
 
     def _cells(self, column: Column, values: npt.NDArray[Any]) -> digits.Bytes:
         channel = column.channel
@@ -92,30 +98,34 @@ class Csv:
 
         Columns of the fastest stream have their own type, those of slower ones float64, NaN where nothing was there.
         """
+        with path.open("rb") as file:
+            yield from self.parse(file, capture)
+
+    def parse(self, file: io.BufferedIOBase, capture: Capture) -> Iterator[Block]:
+        """The same of a text that is open."""
         lead = lead_of(capture)
         ours = {channel.name for channel in channels_of(lead)}
         channels = {channel.name: channel for s in capture.document["streams"] for channel in channels_of(s)}
         cutter = Cutter(lead, capture)
-        with path.open("rb") as file:
-            names = file.readline().decode().strip().split(",")
-            columns = [name for name in names if name in channels]
-            wanted = np.dtype([(name, channels[name].dtype if name in ours else "<f8") for name in columns])
-            physical: bool | None = None
-            while lines := file.readlines(_LINES):
-                if physical is None:
-                    physical = self._is_physical(dict(zip(names, lines[0].split(b","), strict=False)), channels, ours)
-                texts = _EMPTY.sub(b",nan", b"".join(lines)).decode().splitlines()
-                parsed = np.dtype(
-                    [
-                        (name, wanted[name] if name in columns and not physical else "<i8" if not at else "<f8")
-                        for at, name in enumerate(names)
-                    ]
-                )
-                table = np.loadtxt(texts, parsed, delimiter=",", comments=None, ndmin=1)
-                samples = np.empty(len(table), wanted)
-                for name in columns:
-                    samples[name] = _raw(table[name], channels[name], wanted[name]) if physical else table[name]
-                yield from cutter.cut(table["sequence"], samples)
+        names = file.readline().decode().strip().split(",")
+        columns = [name for name in names if name in channels]
+        wanted = np.dtype([(name, channels[name].dtype if name in ours else "<f8") for name in columns])
+        physical: bool | None = None
+        while lines := file.readlines(_LINES):
+            if physical is None:
+                physical = self._is_physical(dict(zip(names, lines[0].split(b","), strict=False)), channels, ours)
+            texts = _EMPTY.sub(b",nan", b"".join(lines)).decode().splitlines()
+            parsed = np.dtype(
+                [
+                    (name, wanted[name] if name in columns and not physical else "<i8" if not at else "<f8")
+                    for at, name in enumerate(names)
+                ]
+            )
+            table = np.loadtxt(texts, parsed, delimiter=",", comments=None, ndmin=1)
+            samples = np.empty(len(table), wanted)
+            for name in columns:
+                samples[name] = _raw(table[name], channels[name], wanted[name]) if physical else table[name]
+            yield from cutter.cut(table["sequence"], samples)
 
     def _is_physical(self, cells: dict[str, bytes], channels: dict[str, Channel], ours: set[str]) -> bool:
         """Whether a file holds physical units: then integer channels have decimals, which raw ones never have."""

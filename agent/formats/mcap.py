@@ -7,7 +7,6 @@ Each sample is there as it was taken, on its own stream's clock. A message's `se
 import dataclasses
 import heapq
 import io
-import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,7 +24,7 @@ from agent.capture import Capture, safe_name
 from agent.film import Film
 from agent.formats import _protobuf as protobuf
 from agent.formats._mcap_file import FRAME, PREFIX, McapFile
-from agent.formats._payload import Cutter, channels_of, written
+from agent.formats._payload import Cutter, channels_of, description, written
 from agent.track import ROWS, Chunk
 from drivers import Block, Channel, check, samples_dtype
 
@@ -70,7 +69,7 @@ class Mcap:
                 units = {f"unit.{f.name}": c.unit for f, c in zip(fields, channels, strict=True)}
                 about = {"model": track.identity.model, "serial": track.identity.serial, **units}
                 topics.append(_Topic(mcap.channel(track.name, schema, about), channels, shift_ns))
-            mcap.metadata("capture", _about(film))
+            mcap.metadata("capture", description(film))
             for place, chunk in _interleaved(film):
                 mcap.add(topics[place].number, topics[place].messages(chunk))
                 breathe()
@@ -175,10 +174,3 @@ def _messages(content: bytes, dtypes: dict[int, np.dtype[np.void]]) -> Iterator[
             raise ValueError("a chunk holds messages that are not ours")
         yield number, rest[:count]
         at += count * dtype.itemsize
-
-
-def _about(film: Film) -> dict[str, str]:
-    """What a reader of the file alone may want to know."""
-    keys = ("uuid", "name", "recording", "configuration", "device", "software", "started", "labels", "metadata")
-    known = {key: film.head[key] for key in keys if key in film.head}
-    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}

@@ -1,5 +1,6 @@
 """What every format of samples does: a test of one subclasses `FormatContract` and says how to open it."""
 
+import errno
 import json
 import tracemalloc
 from pathlib import Path
@@ -191,6 +192,14 @@ class FormatContract:
         assert not (tmp_path / "p.part").exists()
         with pytest.raises(OSError):
             form.develop(film, tmp_path / "no such folder" / "p.part", lambda: None)
+
+    def test_a_full_disk_is_told_from_a_bad_film(self, form: Format, tmp_path: Path) -> None:
+        """The developer tries again when there is room, so it must see that it was the disk."""
+        (tmp_path / "p.part").symlink_to("/dev/full")
+        with pytest.raises(OSError) as caught:
+            form.develop(Film.scan(self.gappy(tmp_path)), tmp_path / "p.part", lambda: None)
+        assert caught.value.errno == errno.ENOSPC
+        assert not (tmp_path / "p.part").is_symlink()
 
     def test_writes_nothing_but_the_file_it_was_given(self, form: Format, tmp_path: Path) -> None:
         _, path, _ = self.develop(form, self.gappy(tmp_path))
