@@ -116,7 +116,7 @@ def prove(pipeline: Pipeline) -> None:
     quarantined = [folder.name for folder in (data / "quarantine").iterdir() if not folder.name.endswith(".jpg.part")]
     reasons = [path.read_text() for path in (data / "quarantine").rglob("reason.txt")]
     assert quarantined == [], reasons
-    assert len(reasons) <= len(pipeline.kills) / 10, reasons
+    assert len(reasons) <= 2 + len(pipeline.kills) / 20, reasons
 
     with Database(data / "agent.db") as database:
         known = [entry.uuid for entry in Catalogue(database, data / "captures").find()]
