@@ -10,6 +10,8 @@ import time
 from collections import deque
 from types import TracebackType
 
+_SMALL = 256
+
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -47,7 +49,8 @@ class Receiver:
     def __init__(
         self, *, authorization: str = "", tls: ssl.SSLContext | None = None, keep: bool = True, port: int = 0
     ) -> None:
-        """`authorization`: the only value of that header that is let in. `keep` False: hashes instead of contents."""
+        """`authorization`: the only value of that header that is let in. `keep` False: hashes instead of all but the
+        smallest contents."""
         self.authorization = authorization
         self.files: dict[str, bytes] = {}
         self.stores: list[str] = []
@@ -137,6 +140,7 @@ class Receiver:
         until = length if fault.cut_after is None else min(length, fault.cut_after)
         if fault.answer_after is not None:
             until = min(length, fault.answer_after)
+        keep = self.keep or length < _SMALL
         body, digest, got = bytearray(), hashlib.sha256(), 0
         while got < until:
             if fault.pause_s:
@@ -146,7 +150,7 @@ class Receiver:
                 return False
             got += len(chunk)
             digest.update(chunk)
-            if self.keep:
+            if keep:
                 body += chunk
         request = Request(method, path, headers, got)
         self.requests.append(request)
@@ -158,7 +162,7 @@ class Receiver:
             _cut(connection)
             return False
         if fault.answer_after is None and 200 <= fault.status < 300:
-            fault = self.take(request, bytes(body) if self.keep else digest.hexdigest().encode(), fault)
+            fault = self.take(request, bytes(body) if keep else digest.hexdigest().encode(), fault)
         if fault.lose_answer:
             _cut(connection)
             return False

@@ -1,0 +1,304 @@
+"""Sticky Pi: pictures, each asked for before it is sent, because the server stores first and refuses afterwards."""
+
+import base64
+import dataclasses
+import datetime
+import json
+import re
+import threading
+import urllib.parse
+import uuid
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent import exif
+from agent.capture import Capture, Payload
+from agent.targets import Failed, Home, Later, Progress, Receipt, Refused, Unreachable, chosen, verified
+from agent.targets._credentials import Credentials
+from agent.targets._transport import Answer, Body, Host, Line, judge
+from drivers import boottime_ns
+from drivers.settings import check, option
+
+_CHUNK = 1 << 16
+_NAME = re.compile(r"([0-9a-f]{8})\.([0-9]{4}-[0-9]{2}-[0-9]{2})_([0-9]{2}-[0-9]{2}-[0-9]{2})\.jpg")
+_ORIGIN = datetime.datetime(2019, 11, 1)
+"""The server takes no picture from before; a board whose clock was never set is in 1970 or 2000."""
+_LARGEST = 99 << 20
+"""The server's proxy takes 100 MiB a request; the form around the picture is some hundred bytes."""
+_TOKEN_S = 86400 - 60
+"""The server lets a token live for a day. Counted here in boot time and not by the `expiration` that comes with it,
+because a wall clock may be wrong."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What TOML says of a `sticky_pi` target."""
+
+    url: str = option("address of the server's API", example="https://api.sticky-pi.com")
+    username: str = option("user of the API, who may write", example="bay3")
+    password_file: str = option(
+        "its password: name of a credential or secret, or path of a file", example="sticky-pi-password"
+    )
+    ca_file: str = option("certificates (PEM) to trust instead of the system's", "")
+    proxy: str = option("proxy URL; empty: http_proxy, https_proxy and no_proxy of the environment", "")
+    connect_timeout_s: float = option("longest wait for a connection, seconds", 10.0, at_least=0.1, at_most=300)
+    idle_timeout_s: float = option("longest wait without any progress, seconds", 60.0, at_least=0.1, at_most=600)
+
+    def __post_init__(self) -> None:
+        mistakes: list[tuple[str, object, str]] = []
+        parts = urllib.parse.urlsplit(self.url)
+        if "@" in parts.netloc:
+            mistakes.append(("url", "(not shown)", "no password: use username and password_file"))
+        elif parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            mistakes.append(("url", self.url, "http://HOST or https://HOST, with a port or a path where needed"))
+        if not self.username or ":" in self.username:
+            mistakes.append(("username", self.username, "a name without a colon"))
+        if not self.password_file:
+            mistakes.append(("password_file", "", "where the password is"))
+        if self.proxy and not self.proxy.startswith(("http://", "https://")):
+            mistakes.append(("proxy", self.proxy, "http://HOST:PORT"))
+        check(self, *mistakes)
+
+    def open(self, home: Home) -> "StickyPi":
+        """Makes the target; reads no secret and touches no network."""
+        return StickyPi(self, home)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shot:
+    """What the server knows a picture by: one a device and second. All of it stands in the file's name."""
+
+    device: str
+    datetime: str
+
+    @classmethod
+    def of(cls, payload: Payload) -> "_Shot":
+        """Refused where the server could not read the name, or would not take the date."""
+        file, parts = payload.file, _NAME.fullmatch(payload.file)
+        if parts is None:
+            raise Refused(
+                f"{file}: Sticky Pi needs names such as 512858f4.2024-03-05_06-07-08.jpg; "
+                'set picture_name = "second" in the recording, and take at most one picture a second'
+            )
+        device, date, clock = parts.groups()
+        moment = f"{date}T{clock.replace('-', ':')}"
+        try:
+            early = datetime.datetime.fromisoformat(moment) < _ORIGIN
+        except ValueError as error:
+            raise Refused(f"{file} has no date that there is: {error}") from None
+        if early:
+            raise Refused(
+                f"{file}: Sticky Pi takes no picture from before {_ORIGIN:%Y-%m-%d}; the clock was not set when this "
+                "one was named: set it at start, or let pictures wait longer for it (date_wait_s)"
+            )
+        return cls(device, moment + "Z")
+
+
+class StickyPi:
+    """Takes the JPEG of each capture that has one. Safe for several threads.
+
+    There is no place for a sidecar, and it is not sent: the server takes what it knows of a picture from its name and
+    its EXIF, where the uuids of capture and configuration stand shortened. Labels and metadata stay on the device.
+
+    The server replaces what it has stored before it looks whether it may, and says 500 for everything. So a picture
+    that the server has, or may have, is never sent again before its md5 there is known, and another picture's place
+    is never written to.
+    """
+
+    def __init__(self, settings: Settings, home: Home) -> None:
+        self.formats: tuple[str, ...] = ("jpeg",)
+        self._url = settings.url.rstrip("/") + "/"
+        line = Line(
+            connect_s=settings.connect_timeout_s,
+            idle_s=settings.idle_timeout_s,
+            ca_file=settings.ca_file,
+            proxy=settings.proxy,
+        )
+        self._host = Host(urllib.parse.urljoin(self._url, "/"), line)
+        self._token = _Token(Credentials(home, settings.password_file, username=settings.username), self._login)
+        self._checking = threading.Lock()
+
+    def put(self, capture: Capture, progress: Progress) -> Receipt:
+        """Delivers the picture. The receipt has the server, what it knows the picture by, its md5 and if it was new."""
+        payload = chosen(capture, self.formats)[0]
+        shot = _Shot.of(payload)
+        if payload.size > _LARGEST:
+            raise Refused(f"{payload.file} has {payload.size} bytes, and Sticky Pi takes {_LARGEST}")
+        progress.check()
+        try:
+            new = self._deliver(capture, payload, shot, progress)
+        except (Refused, Later, Unreachable, Failed) as error:
+            progress.check()  # what comes of cutting the connection is no fault
+            error.args = tuple(self._token.hidden(str(text)) for text in error.args)
+            raise
+        return {"url": self._url, "device": shot.device, "datetime": shot.datetime, "md5": payload.md5, "new": new}
+
+    def close(self) -> None:
+        """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
+        self._host.close()
+
+    def _deliver(self, capture: Capture, payload: Payload, shot: _Shot, progress: Progress) -> bool:
+        """Whether the picture had to be sent."""
+        if self._has(shot, payload):
+            return False
+        self._check(capture, payload, progress)
+        answer = self._upload(capture, payload, progress)
+        if answer.status == 500:  # there already, never to be taken, or the server is ill: its rows tell
+            if self._has(shot, payload):
+                return True
+            raise Failed(f"{answer}; it does not have {payload.file}, and only its own log says why")
+        if answer.status == 413:
+            raise Refused(f"{answer}; {payload.file} has {payload.size} bytes")
+        _judge(answer)
+        if (md5 := _md5(answer, shot)) != payload.md5:
+            raise Failed(f"the server says that it stored md5 {md5 or 'of nothing'} and not {payload.md5}")
+        return True
+
+    def _has(self, shot: _Shot, payload: Payload) -> bool:
+        """Whether the server has this picture. Refused where it has another one of that device and second."""
+        content = json.dumps([dataclasses.asdict(shot)]).encode()
+        answer = self._post("get_images/metadata", "application/json", len(content), lambda: _once(content))
+        _judge(answer)
+        md5 = _md5(answer, shot)
+        if md5 and md5 != payload.md5:
+            raise Refused(
+                f"{payload.file}: Sticky Pi has another picture of this device and second (md5 {md5}, not "
+                f"{payload.md5}); sending this one would destroy that one"
+            )
+        return bool(md5)
+
+    def _check(self, capture: Capture, payload: Payload, progress: Progress) -> None:
+        """Refused where the picture cannot be decoded to its end: the server's decoder may hang in such a one."""
+        with self._checking:  # one at a time: of 12 megapixels, a decoded picture is 36 MB
+            progress.check()  # may have waited for the others
+            jpeg = b"".join(bytes(chunk) for chunk in verified(capture, payload, _CHUNK))
+            wrong = exif.whole(jpeg, decode=True) or _unreadable(jpeg)
+        if wrong:
+            raise Refused(f"{payload.file} {wrong}")
+
+    def _upload(self, capture: Capture, payload: Payload, progress: Progress) -> Answer:
+        """The field's name is what the server reads; the form is that of its own client."""
+        boundary, file = uuid.uuid4().hex, payload.file
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{file}"; filename="{file}"\r\n'
+            "Content-Type: image/jpeg\r\n\r\n"
+        ).encode()
+        tail = (
+            f'\r\n--{boundary}\r\nContent-Disposition: form-data; name="{file}.md5"\r\n\r\n'
+            f"{payload.md5}\r\n--{boundary}--\r\n"
+        ).encode()
+
+        def form() -> Body:
+            yield head
+            for chunk in verified(capture, payload, _CHUNK):
+                yield chunk
+                progress.sent(len(chunk))
+            yield tail
+
+        size = len(head) + payload.size + len(tail)
+        return self._post("_put_new_images", f"multipart/form-data; boundary={boundary}", size, form)
+
+    def _post(self, path: str, media_type: str, size: int, body: Callable[[], Body]) -> Answer:
+        """One request; a second one where the server does not know the token any more."""
+        headers = {"Content-Type": media_type, "Content-Length": str(size)}
+        token = self._token.header()
+        answer = self._host.send("POST", self._url + path, headers | {"Authorization": token}, body)
+        if answer.status == 401:
+            token = self._token.header(refused=token)
+            answer = self._host.send("POST", self._url + path, headers | {"Authorization": token}, body)
+        return answer
+
+    def _login(self, headers: Mapping[str, str]) -> Answer:
+        return self._host.send("POST", self._url + "get_token", {"Content-Length": "0", **headers}, lambda: _once(b""))
+
+
+class _Token:
+    """The token that stands for name and password, because checking a password costs the server half a second.
+
+    It is only kept in memory: after a start, another one is a single request.
+    """
+
+    def __init__(self, password: Credentials, login: Callable[[Mapping[str, str]], Answer]) -> None:
+        self._password = password
+        self._login = login
+        self._lock = threading.Lock()
+        self._header = ""
+        self._until_ns = 0
+        self._told: deque[str] = deque(maxlen=8)
+        """Of the last tokens, what an answer could repeat."""
+
+    def header(self, refused: str = "") -> str:
+        """The value of Authorization: of a new token where there is none, it is too old, or it is `refused`."""
+        with self._lock:
+            if self._header in ("", refused) or boottime_ns() > self._until_ns:
+                self._renew()
+            return self._header
+
+    def hidden(self, text: str) -> str:
+        """`text` without password and token, should the server have repeated them."""
+        text = self._password.hidden(text)
+        for secret in tuple(self._told):
+            text = text.replace(secret, "***")
+        return text
+
+    def _renew(self) -> None:
+        self._header, begun_ns = "", boottime_ns()
+        answer = self._login(self._password.headers())
+        if answer.status == 401 and self._password.renewed():
+            answer = self._login(self._password.headers())
+        _judge(answer)
+        match _json(answer):
+            case {"token": str(token)} if token and token.isascii():
+                code = base64.b64encode(f"{token}:".encode()).decode()
+                self._told.extend((token, code))
+                self._header, self._until_ns = f"Basic {code}", begun_ns + _TOKEN_S * 1_000_000_000
+            case _:  # whatever it is, it may hold a secret
+                raise Failed("the server's answer to get_token has no token: is it Sticky Pi's?")
+
+
+def _judge(answer: Answer) -> None:
+    """`judge`, for a server whose 4xx say nothing of a picture."""
+    if answer.status == 403:
+        raise Unreachable(f"{answer}; the user's role has to allow writing, or the target needs another user")
+    if answer.status == 404:
+        raise Unreachable(f"{answer}; check the target's url")
+    try:
+        judge(answer)
+    except Refused as error:
+        raise Failed(str(error)) from None
+
+
+def _md5(answer: Answer, shot: _Shot) -> str:
+    """The md5 that the server has of a shot, from its answer with one row or none; empty where none."""
+    match _json(answer):
+        case []:
+            return ""
+        case [{"device": str(device), "datetime": shot.datetime, "md5": str(md5)}] if md5:
+            if device.lower() == shot.device:
+                return md5
+    raise Failed(f"{answer}, which is no row of {shot.device} at {shot.datetime}")
+
+
+def _json(answer: Answer) -> Any:
+    """None where it is none."""
+    try:
+        return json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _unreadable(jpeg: bytes) -> str:
+    """Why the server could not read the picture's EXIF; empty where it can."""
+    try:
+        found = exif.read(jpeg)
+    except ValueError as error:
+        return f"has no EXIF that Sticky Pi reads: {error}"
+    if len(found.get("make", "").split()) != 1:
+        return "has no EXIF that Sticky Pi reads: Make has to be one word"
+    return "" if "comment" in found else "has no EXIF that Sticky Pi reads: UserComment is missing"
+
+
+def _once(content: bytes) -> Body:
+    if content:
+        yield content
