@@ -43,11 +43,14 @@ _PIECE = 5
 class Accelerometer:
     """Set up by `start`, then read like a driver."""
 
-    def __init__(self, chip: str, device: I2cDevice, *, rate_hz: float, range_g: int, bits: int) -> None:
+    def __init__(
+        self, chip: str, device: I2cDevice, *, rate_hz: float, range_g: int, bits: int = 10, at_most_s: float = 1.0
+    ) -> None:
+        """`at_most_s` is how long samples may wait in the FIFO, where it is not shorter anyway."""
         self._chip = chip
         self._device = device
         self._rate_hz, self._range_g, self._bits = rate_hz, range_g, bits
-        self._reader = Fifo(chip, self, rate_hz) if bits == 10 else Ready(self, rate_hz)
+        self._reader = Fifo(chip, self, rate_hz, at_most_s=at_most_s) if bits == 10 else Ready(self, rate_hz)
         self.channels = tuple(
             Channel(
                 f"Accelerometer{axis}",

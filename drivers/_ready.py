@@ -44,6 +44,7 @@ class Ready:
                 time.sleep(wait_ns / 1e9)
             if self._look_ns > deadline_ns:
                 return None
+            before_ns = boottime_ns()
             samples, overrun = self._source.look()
             now_ns = boottime_ns()
             if samples is not None:
@@ -55,7 +56,7 @@ class Ready:
         if lost:
             self.counters["overruns"] += 1
             self._segment += 1
-        self._last_ns, self._look_ns = now_ns, now_ns + int(_EARLY * self._period_ns)
+        self._last_ns, self._look_ns = now_ns, before_ns + int(_EARLY * self._period_ns)
         first = self._next + lost
         self._next = first + 1
         return Block(first, samples, now_ns, newest=first, lost=lost, exact=not lost, segment=self._segment)

@@ -24,6 +24,12 @@ class SimulatedBus:
             if hasattr(module, "time"):
                 monkeypatch.setattr(module, "time", SimpleNamespace(sleep=self.sleep))
 
+    def beside(self, chip: Chip) -> "SimulatedBus":
+        """Another chip on the same bus, in the same time."""
+        other = Neighbour(self)
+        other.chip = chip
+        return other
+
     def sleep(self, seconds: float) -> None:
         self.now_ns += int(max(seconds, 0) * 1e9)
 
@@ -41,3 +47,19 @@ class SimulatedBus:
 
     def close(self) -> None:
         pass
+
+
+class Neighbour(SimulatedBus):
+    """Transfers to another chip; the time is the first one's."""
+
+    def __init__(self, first: SimulatedBus) -> None:
+        self._first = first
+        self._byte_ns = first._byte_ns
+
+    @property
+    def now_ns(self) -> int:
+        return self._first.now_ns
+
+    @now_ns.setter
+    def now_ns(self, now_ns: int) -> None:
+        self._first.now_ns = now_ns
