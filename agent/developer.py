@@ -14,7 +14,7 @@ from agent.clock import Clock, iso
 from agent.database import DatabaseDamaged, DatabaseWaits
 from agent.film import Film
 from agent.finishing import Finishing
-from agent.formats import Format, format_module
+from agent.formats import Format, Unfit, format_module
 from agent.quarantine import set_aside
 from agent.worker import Worker
 
@@ -25,6 +25,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _REST_S = 5.0
 _ATTEMPTS = 2
 """A negative that fails to develop this often goes to quarantine."""
+_LAST_RESORT = "csv"
 
 
 class _Stopped(Exception):
@@ -126,18 +127,35 @@ class Developer:
         name = str(head["name"])
         if not name or Path(name).name != name:
             raise ValueError(f"its capture is called {name!r}, which is no plain file name")
-        payloads = []
-        for kind, form in _formats(head["settings"]["format"]):
-            path = self._folder / f"{name}{form.suffix}"
-            part = path.with_name(path.name + ".part")
-            form.develop(film, part, breathe)
-            part.rename(path)
-            payloads.append(Payload.of(path, format=kind, media_type=form.media_type))
-        capture = Capture(self._folder, self._document(film, payloads))
+        payloads, unfit = self._payloads(film, breathe)
+        capture = Capture(self._folder, self._document(film, payloads, unfit))
         capture.write_sidecar()
         return self._finishing.finish([capture])[0]
 
-    def _document(self, film: Film, payloads: list[Payload]) -> dict[str, Any]:
+    def _payloads(self, film: Film, breathe: Callable[[], None]) -> tuple[list[Payload], dict[str, str]]:
+        """(what could be made, by format why what could not); a CSV where nothing else could: everything fits that."""
+        payloads: list[Payload] = []
+        unfit: dict[str, str] = {}
+        for kind, form in _formats(film.head["settings"]["format"]):
+            try:
+                payloads.append(self._payload(film, kind, form, breathe))
+            except Unfit as error:
+                unfit[kind] = str(error)
+        if not payloads:
+            payloads = [self._payload(film, kind, form, breathe) for kind, form in _formats([_LAST_RESORT])]
+        for kind, why in unfit.items():
+            made = ", ".join(payload.format for payload in payloads)
+            log.error("capture %s is not made as %s, only as %s: %s", film.head["name"], kind, made, why)
+        return payloads, unfit
+
+    def _payload(self, film: Film, kind: str, form: Format, breathe: Callable[[], None]) -> Payload:
+        path = self._folder / f"{film.head['name']}{form.suffix}"
+        part = path.with_name(path.name + ".part")
+        form.develop(film, part, breathe)
+        part.rename(path)
+        return Payload.of(path, format=kind, media_type=form.media_type)
+
+    def _document(self, film: Film, payloads: list[Payload], unfit: Mapping[str, str]) -> dict[str, Any]:
         head = film.head
         started = head["started"]
         wall_ns = started["wall_ns"] + film.start_ns - started["boot_time_ns"]
@@ -159,7 +177,11 @@ class Developer:
                 "wall_time": iso(wall_ns),
                 "clock": state,
             },
-            "end": {"reason": (film.end or {"reason": "cut off"})["reason"], "damaged": film.damaged},
+            "end": {
+                "reason": (film.end or {"reason": "cut off"})["reason"],
+                "damaged": film.damaged,
+                **({"unfit": unfit} if unfit else {}),
+            },
             "duration_s": film.duration_s,
             "streams": film.describe(),
             "labels": head["labels"],

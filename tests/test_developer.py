@@ -1,6 +1,7 @@
 """The developer: negatives become captures, in order; whatever is wrong with one or with the disk, nothing is lost."""
 
 import errno
+import json
 import logging
 import random
 import threading
@@ -9,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from agent import finishing as finishing_module
@@ -18,7 +20,7 @@ from agent.database import Database, DatabaseDamaged
 from agent.developer import Developer
 from agent.finishing import Finishing
 from agent.folder import DataFolder
-from agent.formats import csv
+from agent.formats import csv, wav
 from agent.negative import NegativeReader, NegativeWriter
 from agent.outbox import Outbox
 from agent.rebuild import adopt
@@ -222,3 +224,29 @@ def test_asked_to_stop_it_leaves_a_long_one_for_the_next_start(house: House, mon
         assert house.run_until(begun.is_set) == []
     assert negative.exists()
     assert house.developer.step(negative, lambda: None)
+
+
+def test_a_format_that_does_not_fit_is_left_out(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing goes to quarantine for it: the others are made, and a CSV where there is no other."""
+    monkeypatch.setattr(wav, "_LARGEST", 1000)
+    schema = json.loads((Path(__file__).parents[1] / "agent" / "capture.schema.json").read_text())
+    for hour, (wanted, made) in enumerate(((("mcap", "wav"), ["mcap"]), (("wav",), ["csv"]), (("csv",), ["csv"]))):
+        caplog.clear()
+        capture = house.developer.step(house.negative(*wanted, hour=hour), lambda: None)
+        assert capture is not None
+        assert [payload.format for payload in capture.payloads] == made
+        assert capture.damage() == ""
+        jsonschema.validate(capture.document, schema)
+        unfit = capture.document["end"].get("unfit", {})
+        errors = [record.message for record in caplog.records if record.levelname == "ERROR"]
+        if "wav" not in wanted:
+            assert not unfit
+            assert not errors
+            continue
+        assert "record shorter captures" in unfit["wav"]
+        (said,) = errors
+        assert f"{capture.name} is not made as wav, only as {made[0]}" in said
+    assert not list(house.folder.quarantine.iterdir())
+    assert not list(house.folder.recording.iterdir())

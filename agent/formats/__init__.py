@@ -1,13 +1,13 @@
 """Formats: each develops what was recorded into one payload file, and reads such a file back as blocks."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from agent.capture import Capture
 from agent.film import Film
-from drivers import Block, Channel
+from drivers import Block
 
 
 class Unfit(ValueError):
@@ -30,14 +30,6 @@ class Format(Protocol):
 
     def read(self, path: Path, capture: Capture) -> Iterator[Block]:
         """The samples of a payload as blocks, raw values where the file has them, with the capture's channels."""
-
-
-@runtime_checkable
-class Particular(Protocol):
-    """A format that not all channels fit."""
-
-    def unfit(self, channels: Sequence[Channel]) -> str:
-        """Why these channels cannot be recorded in it, and what to choose; empty where they can."""
 
 
 class FormatSettings(Protocol):
