@@ -97,10 +97,14 @@ class I2cDevice:
         except OSError as error:
             raise explained(error, *self._where) from error
 
-    def read_fifo(self, register: int, count: int) -> bytes:
-        """Reads `count` bytes out of one register behind which the chip keeps a FIFO."""
+    def read_fifo(self, register: int, count: int, *, unit: int = 1) -> bytes:
+        """Reads `count` bytes out of one register behind which the chip keeps a FIFO.
+
+        `unit`: how many of its bytes belong together, so that no transfer may end among them.
+        """
+        most = SMBUS_BLOCK // unit * unit if isinstance(self._transfers, BlockTransfers) else max(1, count)
         try:
-            return self._transfers.read_fifo(register, count)
+            return b"".join(self._transfers.read_fifo(register, min(most, count - at)) for at in range(0, count, most))
         except OSError as error:
             raise explained(error, *self._where) from error
 

@@ -1,0 +1,139 @@
+"""A FIFO of hundreds of samples whose chip says when it overflowed: indexes, recovery and segments."""
+
+import time
+from typing import NamedTuple, Protocol
+
+from drivers import Block, DriverError, Samples, boottime_ns
+
+_INTERVAL_S = 0.028
+_FILL = 0.45
+"""How full the FIFO may get between two reads, where the rate allows for _INTERVAL_S at all."""
+_FASTEST = 1.15
+"""How much faster than nominal the chip's own clock can be at most."""
+
+
+class Level(NamedTuple):
+    """What the chip says of its FIFO."""
+
+    samples: int
+    """Whole ones."""
+    overflowed: bool
+
+
+class Source(Protocol):
+    """What differs from chip to chip. Every method raises DriverError."""
+
+    latches: bool
+    """Whether an overflow is told even if the FIFO has been read since."""
+
+    def level(self) -> Level:
+        """How full it is; whether it overflowed since it was asked last, or does so now if the chip does not latch."""
+
+    def take(self, count: int) -> Samples | None:
+        """The oldest `count` samples in one transfer; None where what came are not `count` consecutive samples."""
+
+    def restart(self) -> None:
+        """Empties the FIFO, which then begins with the next sample that the chip takes."""
+
+
+class Sight(NamedTuple):
+    """A look at the FIFO: between these two times `newest` was the newest sample."""
+
+    newest: int
+    before_ns: int
+    after_ns: int
+
+
+class Fifo:
+    """Turns the looks at a FIFO into blocks.
+
+    After an overflow, or where the bytes are out of step, it is emptied, the index of the next sample estimated from
+    the time, and a new segment begins.
+    """
+
+    def __init__(self, chip: str, rate_hz: float) -> None:
+        self.counters = {"overflows": 0, "resyncs": 0}
+        self._chip = chip
+        self._period_ns = 1e9 / rate_hz
+        self._source: Source
+        self._capacity = 0
+        self._interval_ns = 0
+        self._next = 0  # index of the oldest sample in the FIFO
+        self._end = 0  # index after the last sample that was handed out
+        self._segment = 0
+        self._begun = self._seen = Sight(-1, 0, 0)  # the first and the last one of this segment
+
+    def begin(self, source: Source, capacity: int) -> None:
+        """Sample 0 is the next that the chip takes; the FIFO holds `capacity` samples."""
+        self._source = source
+        self._capacity = capacity
+        self._interval_ns = int(min(_INTERVAL_S * 1e9, _FILL * capacity * self._period_ns))
+        self._restart(0)
+
+    def read(self, timeout: float) -> Block | None:
+        """As `Driver.read`."""
+        wait_ns = self._seen.after_ns + self._interval_ns - boottime_ns()
+        if wait_ns > 0:
+            time.sleep(min(timeout, wait_ns / 1e9))
+            if wait_ns > timeout * 1e9:
+                return None
+        before_ns = boottime_ns()
+        level = self._source.level()
+        after_ns = boottime_ns()
+        if level.overflowed:
+            return self._recover("overflows")
+        newest = self._next + level.samples - 1
+        self._check_plausible(level.samples, newest, after_ns)
+        if not level.samples:
+            self._seen = Sight(newest, before_ns, after_ns)
+            return None
+        samples = self._source.take(level.samples)
+        if self._overflowed(level.samples, boottime_ns() - before_ns):
+            return self._recover("overflows")
+        if samples is None:
+            return self._recover("resyncs")
+        self._seen = Sight(newest, before_ns, after_ns)
+        block = Block(
+            first=self._next,
+            samples=samples,
+            observed_ns=after_ns,
+            newest=newest,
+            lost=self._next - self._end,
+            exact=self._next == self._end,
+            segment=self._segment,
+        )
+        self._next = self._end = block.end
+        return block
+
+    def _overflowed(self, samples: int, reading_ns: int) -> bool:
+        """Whether it did while it was read. Asking takes a transfer, spent only where it may have filled up."""
+        filled = samples + 1 + _FASTEST * reading_ns / self._period_ns
+        return filled > self._capacity and (not self._source.latches or self._source.level().overflowed)
+
+    def _check_plausible(self, samples: int, newest: int, now_ns: int) -> None:
+        """A noisy line must not invent samples."""
+        possible = self._seen.newest + _FASTEST * (now_ns - self._seen.before_ns) / self._period_ns + 2
+        if samples > self._capacity or newest > possible:
+            raise DriverError(
+                f"{self._chip}: the FIFO claims {samples} samples, more than there can be; noise on the bus:"
+                " check pull-up resistors, shorten the cable, try a slower bus"
+            )
+
+    def _recover(self, counter: str) -> Block | None:
+        """Empties the FIFO and estimates the index of the next sample. No block comes of it."""
+        self.counters[counter] += 1
+        seen, watched_ns = self._seen, self._seen.after_ns - self._begun.after_ns
+        period_ns = self._period_ns
+        if watched_ns > 1e9 and seen.newest > self._begun.newest:  # then the chip's own period is known better
+            period_ns = watched_ns / (seen.newest - self._begun.newest)
+        self._segment += 1
+        self._restart(self._next + 1)
+        self._next = max(self._next, seen.newest + 1 + round((self._begun.after_ns - seen.after_ns) / period_ns))
+        self._begun = self._seen = self._begun._replace(newest=self._next - 1)
+        return None
+
+    def _restart(self, first: int) -> None:
+        before_ns = boottime_ns()
+        self._source.restart()
+        self._next = first
+        self._begun = self._seen = Sight(first - 1, before_ns, boottime_ns())
