@@ -13,6 +13,8 @@ from drivers.ports.virtual import Virtual
 
 _USELESS_S = 10.0
 _STEP_S = 0.1
+_WINDOW_S = 1.0
+_FIRST_PERIODS = 5
 _MOST_BYTES = 4_000_000
 """Heard while the rate is measured, at most."""
 _USUAL = (10, 12, 12.5, 15, 16, 20, 25, 30, 32, 40, 50, 52, 60, 62.5, 64, 75, 80, 83.3, 100)
@@ -108,6 +110,14 @@ class Heard(NamedTuple):
         return float(passed_s @ counts.cumsum() / (passed_s @ passed_s))
 
 
+class Begun(NamedTuple):
+    """A stream that has been found."""
+
+    rate_hz: float
+    counters: Mapping[str, int]
+    line: Line
+
+
 def listen(port: Uart, count: Callable[[bytes, int], int], *, wait_s: float, window_s: float) -> Heard:
     """Waits for the first row at most `wait_s`, and listens for `window_s` from then on.
 
@@ -128,11 +138,38 @@ def listen(port: Uart, count: Callable[[bytes, int], int], *, wait_s: float, win
     return heard
 
 
+def begin(port: Uart, decoder_for: Callable[[float], Decoder], *, rate_hz: float, wait_s: float) -> Begun:
+    """Waits for the first good frame and, where `rate_hz` is 0, measures the rate for a second.
+
+    `decoder_for` makes a decoder for a rate. Nothing that is heard meanwhile is lost. DriverError where nothing good
+    comes in time, or too little to measure.
+    """
+    probe = decoder_for(0.0)
+    heard = listen(
+        port,
+        lambda data, ns: sum(block.count for block in probe.feed(data, ns)),
+        wait_s=max(wait_s, _FIRST_PERIODS / rate_hz if rate_hz else 0),
+        window_s=0 if rate_hz else _WINDOW_S,
+    )
+    if not heard.rows:
+        if heard.pieces:
+            raise DriverError(f"{port.path}: bytes come, but nothing good among them; {probe.advice()}")
+        raise DriverError(
+            f"{port.path}: it is silent; is the firmware running, is TX connected with RX, and the ground?"
+        )
+    if not rate_hz and not (rate_hz := nominal_hz(heard.rate_hz())):
+        raise DriverError(f"{port.path}: too few frames in {_WINDOW_S:g} s to measure their rate; set `rate_hz`")
+    decoder = decoder_for(rate_hz)
+    return Begun(rate_hz, decoder.counters, Line(port, decoder, heard.pieces))
+
+
 def nominal_hz(measured_hz: float) -> float:
     """The rate that a device was probably set to: a usual one within 2.5 %, or two digits of the measured one.
 
     So a device has the same nominal rate, and its captures the same configuration, each time it is measured.
     """
+    if measured_hz <= 0:
+        return 0.0
     decade = 10.0 ** (len(f"{int(measured_hz)}") - 2) if measured_hz >= 1 else 0.01
     mantissa = measured_hz / decade
     usual = min(_USUAL, key=lambda rate: abs(rate - mantissa))
