@@ -82,6 +82,6 @@ class Answers:
         if name is None:
             return None
         try:
-            return self._parts.catalogue.get(name).uuid
+            return self._parts.catalogue.entry(name).uuid  # whose files may be gone: a person wants to drop just these
         except LookupError as error:
             raise CommandError(str(error)) from None

@@ -142,10 +142,15 @@ class Capture:
             raise ValueError(f"{sidecar}: not JSON: {error}") from None
         if not isinstance(document, dict) or document.get("schema") != SCHEMA:
             raise ValueError(f"{sidecar}: not a sidecar of schema {SCHEMA!r}")
-        for payload in document.get("payloads", ()):
-            if Path(payload["file"]).name != payload["file"]:
-                raise ValueError(f"{sidecar}: payload {payload['file']!r} is not a plain file name")
-        return cls(sidecar.parent, document)
+        capture = cls(sidecar.parent, document)
+        try:
+            files = [document["name"], *(payload.file for payload in capture.payloads)]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{sidecar}: its name or payloads are not as they should be: {error}") from None
+        for file in files:
+            if not isinstance(file, str) or Path(file).name != file:
+                raise ValueError(f"{sidecar}: {file!r} is not a plain file name")
+        return capture
 
     @property
     def uuid(self) -> str:

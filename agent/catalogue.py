@@ -1,6 +1,8 @@
 """The catalogue: the captures this device knows, found by time, stream, label, name or set-up."""
 
+import contextlib
 import datetime
+import glob
 import json
 import logging
 import os
@@ -257,18 +259,18 @@ class Catalogue:
             return
         sync_directory(folder)
         if day < newest and not any(folder.iterdir()):
-            folder.rmdir()
+            with contextlib.suppress(OSError):  # a late capture has just come into it
+                folder.rmdir()
 
     def _unlink(self, entry: Entry) -> None:
-        """The sidecar goes last: it knows the payloads' names."""
+        """The sidecar goes last: it knows the payloads' names. Where it does not, all goes that is called like it."""
         sidecar = self.folder(entry) / f"{entry.name}.json"
         try:
             files = Capture.load(sidecar).files
-        except FileNotFoundError:
-            return
-        except ValueError as error:
-            log.warning("%s: deleted without its payloads being known: %s", entry.name, error)
-            files = (sidecar,)
+        except (OSError, ValueError) as error:
+            if not isinstance(error, FileNotFoundError):
+                log.warning("%s: deleted, though its sidecar cannot be read: %s", entry.name, error)
+            files = (*sidecar.parent.glob(f"{glob.escape(entry.name)}.*"), sidecar)
         for path in files:
             path.unlink(missing_ok=True)
 

@@ -1,6 +1,7 @@
 """Commands: the one table of what a person may ask of a running daemon, for the socket and for the help."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -106,5 +107,12 @@ def obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
 
 
 def _scalar(item: tuple[object, object]) -> bool:
+    """Whether a sidecar can say it: JSON has no word for what is not a number, UTF-8 none for half a character."""
     key, value = item
-    return isinstance(key, str) and 0 < len(key) <= 128 and (value is None or isinstance(value, str | int | float))
+    if not isinstance(key, str) or not 0 < len(key) <= 128:
+        return False
+    if not (value is None or isinstance(value, str | int | float)):
+        return False
+    if isinstance(value, float) and not math.isfinite(value):
+        return False
+    return not any("\ud800" <= letter <= "\udfff" for letter in f"{key}{value}")

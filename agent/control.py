@@ -113,7 +113,11 @@ class Control:
                 self._path.unlink(missing_ok=True)
 
     def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
-        connection, _ = listener.accept()
+        try:
+            connection, _ = listener.accept()
+        except OSError as error:
+            log.warning("control: %s", error)  # gone again, or no descriptor is left just now
+            return
         credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, gid = _CREDENTIALS.unpack(credentials)
         if not _may_ask(uid, gid):

@@ -51,6 +51,8 @@ EXIT_BUSY = 75
 _DEVELOP_S = 3.0
 """How long a stopping daemon goes on developing; what is left waits for the next start."""
 _JOIN_S = 5.0
+_READERS_S = 3.0  # together: one may be in a handshake, which holds nothing that could be lost
+_SHUTDOWN_S = 9.0  # of all stages together
 _TO_DEVELOP = 4
 """Bytes that developing may take for each byte of a negative: two or three formats."""
 
@@ -71,6 +73,7 @@ class Daemon:
         self._workers: list[Worker] = []
         self._clock = Clock()
         self._begun_ns = boottime_ns()
+        self._end_ns = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -113,7 +116,13 @@ class Daemon:
         """Starts a thread that the stack will stop."""
         worker = start(self._failed)
         self._workers.append(worker)
-        stack.callback(worker.stop, _JOIN_S)
+        stack.callback(lambda: worker.stop(self._left_s(_JOIN_S)))
+
+    def _left_s(self, most_s: float) -> float:
+        """How long a stage may take to stop; the time of all together begins with the first that asks."""
+        now = boottime_ns()
+        self._end_ns = self._end_ns or now + int(_SHUTDOWN_S * 1e9)
+        return max(0.1, min(most_s, (self._end_ns - now) / 1e9))
 
     def _open(self, stack: ExitStack) -> None:
         config, settings = self._config, self._config.agent
@@ -135,7 +144,7 @@ class Daemon:
         targets = {name: (t.kind, t.settings.open(home), t.delivery) for name, t in config.targets.items()}
         sync = Sync(targets, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance())
         self._workers += sync.start(self._failed)
-        stack.callback(sync.stop)
+        stack.callback(lambda: sync.stop(self._left_s(_JOIN_S)))
 
         finishing = Finishing(
             database=database,
@@ -148,7 +157,7 @@ class Daemon:
         developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing, clock=clock)
         self._take_over(folder, finishing, developer)
         self._run(stack, developer.start)
-        stack.callback(_drain, developer)
+        stack.callback(lambda: _drain(developer, self._left_s(_DEVELOP_S)))
 
         recorders: dict[str, SampleWriter | PictureRecorder] = {}
 
@@ -251,7 +260,7 @@ class Daemon:
         self._run(stack, Control(settings.data_dir, lambda name, given: commands.obey(answers, name, given)).start)
         readers = [stream.start(self._failed) for stream in streams.values()]
         self._workers += readers
-        stack.callback(_stop_all, readers)
+        stack.callback(lambda: _stop_all(readers, self._left_s(_READERS_S)))
         log.info("recording %s on %s", ", ".join(streams), settings.data_dir)
 
     def _take_over(self, folder: DataFolder, finishing: Finishing, developer: Developer) -> None:
@@ -291,17 +300,19 @@ def _chance() -> random.Random:
     return random.Random()  # noqa: S311
 
 
-def _stop_all(workers: Sequence[Worker]) -> None:
+def _stop_all(workers: Sequence[Worker], within_s: float) -> None:
     """All at once: each may be in a read that it finishes first."""
+    end_ns = boottime_ns() + int(within_s * 1e9)
     for worker in workers:
         worker.stopping.set()
     for worker in workers:
-        worker.stop(_JOIN_S)
+        if not worker.stop(max(0.0, (end_ns - boottime_ns()) / 1e9)):
+            log.warning("%s does not end, and is left behind", worker.name)
 
 
-def _drain(developer: Developer) -> None:
+def _drain(developer: Developer, within_s: float) -> None:
     """Lets the developer finish what is queued, for a while."""
-    end_ns = boottime_ns() + int(_DEVELOP_S * 1e9)
+    end_ns = boottime_ns() + int(within_s * 1e9)
     while developer.queued and boottime_ns() < end_ns:
         threading.Event().wait(0.05)
     if developer.queued:

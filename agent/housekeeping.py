@@ -75,8 +75,12 @@ def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed
                 return
             if not entry.duration_s:
                 continue
-            catalogue.amend(entry.uuid, lambda document: {"start": redated(document["start"], clock)}, owe)
-            log.info("capture %s has its true date now", entry.name)
+            try:
+                catalogue.amend(entry.uuid, lambda document: {"start": redated(document["start"], clock)}, owe)
+            except (LookupError, ValueError, FileNotFoundError) as error:  # deleted meanwhile, or damaged
+                log.warning("capture %s keeps its date: %s", entry.name, error)
+            else:
+                log.info("capture %s has its true date now", entry.name)
 
     return lambda failed: Worker("keep dates", run, failed, silence_s=180.0).start()
 
@@ -107,18 +111,26 @@ def rebuild_catalogue(
             database.rebuilt()  # a first start
             return
         log.warning("the catalogue is rebuilt from the sidecars: %s", database.rebuilt_because)
-        try:
-            done = rebuild(
-                database,
-                catalogue,
-                outbox,
-                captures=folder.captures,
-                quarantine=folder.quarantine,
-                targets=lambda recording: targets.get(recording, ()),
-                advance=advance,
-            )
-        except _StoppedEarly:
-            return
+        failing, done = False, None
+        while done is None:
+            try:
+                done = rebuild(
+                    database,
+                    catalogue,
+                    outbox,
+                    captures=folder.captures,
+                    quarantine=folder.quarantine,
+                    targets=lambda recording: targets.get(recording, ()),
+                    advance=advance,
+                )
+            except _StoppedEarly:
+                return
+            except OSError as error:
+                if not failing:
+                    log.error("the catalogue cannot be rebuilt for now: %s", error)
+                failing = True
+                if worker.wait(_EVERY_S):
+                    return
         log.warning("found %d captures; %d did not fit and lie in quarantine", done.captures, done.quarantined)
         wake()
 

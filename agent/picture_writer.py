@@ -105,7 +105,9 @@ class PictureRecorder:
                     labels=dict(self.orders.labels),
                     metadata=dict(self.orders.metadata),
                 )
-            except (OSError, ValueError) as error:
+            except OSError as error:
+                why = f"pictures cannot be written: {error.strerror}"  # without its name, so that it is said once
+            except ValueError as error:
                 why = f"the picture could not be written: {error}"
         if why:
             self.orders.refuse(why)
@@ -126,7 +128,7 @@ class PictureRecorder:
             "samples": self._captures,
             "bytes": self._nbytes,
             "finished": self._captures,
-            "dropped": sum(cursor.dropped for cursor in self._cursors.values()),
+            "dropped": sum(cursor.dropped for cursor in list(self._cursors.values())),
             "unrecorded": self._unrecorded,
             "error": orders.error,
         }

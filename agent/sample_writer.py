@@ -298,7 +298,7 @@ class SampleWriter:
             "samples": self._samples,
             "bytes": self._nbytes + (take.negative.nbytes if take else 0),
             "finished": self._captures,
-            "dropped": sum(cursor.dropped for cursor in self._cursors.values()),
+            "dropped": sum(cursor.dropped for cursor in list(self._cursors.values())),
             "unrecorded": self._unrecorded,
             "error": orders.error,
         }

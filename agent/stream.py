@@ -176,7 +176,7 @@ class Stream:
         driver, last, identity = self._open_driver, self._last, self.identity
         counters = dict(self._counters)
         if driver is not None:
-            for name, count in driver.counters.items():
+            for name, count in dict(driver.counters).items():  # its reader may just add one
                 counters[name] = counters.get(name, 0) + count
         blocks, held_bytes, held_s = self.ring.held()
         return {
