@@ -11,6 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from agent.config.loading import ConfigError, load
 from agent.film import Film
 from agent.formats.parquet import Settings
 from drivers import Block, Channel, Identity, SettingsError
@@ -161,10 +162,24 @@ def test_damage_is_noticed(tmp_path: Path, what: str) -> None:
         list(Settings().open().read(path, capture_of(film, tmp_path)))
 
 
-def test_the_extra_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(SettingsError, match=r"capture-agent\[parquet\]"):
         Settings()
+    config = tmp_path / "config.toml"
+    config.write_text("""
+        [stream.imu]
+        driver = "mpu6050"
+        bus = "virtual"
+        [recording.walk]
+        streams = ["imu"]
+        format = ["csv", "parquet"]
+    """)
+    with pytest.raises(ConfigError) as caught:
+        load(config)
+    (mistake,) = caught.value.mistakes
+    assert mistake.path == "recording.walk.format[1].kind"
+    assert "pip install 'capture-agent[parquet]'" in str(mistake)
 
 
 def test_nothing_is_loaded_until_it_is_configured() -> None:

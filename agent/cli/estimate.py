@@ -13,7 +13,10 @@ _DAY_S = 86400.0
 
 FORMAT_BYTES: Mapping[str, tuple[float, float]] = {
     "csv": (7.0, 1.75),
+    "csv_gz": (2.0, 0.83),
     "wav": (0.0, 1.0),
+    "flac": (0.0, 0.28),
+    "parquet": (0.02, 0.33),
     "mcap": (12.0, 2.0),
     "jpeg": (800.0, 1.0),
 }
