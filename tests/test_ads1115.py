@@ -57,7 +57,8 @@ def chip_of(**virtual: Any) -> Chip:
 
 
 @pytest.mark.parametrize(
-    ("inputs", "range_v"), [(FOUR, 6.144), (("AIN0-AIN1", "AIN2-AIN3"), 2.048), (("AIN3", "AIN1-AIN3"), 1.024)]
+    ("inputs", "range_v"),
+    [(FOUR, 6.144), (("AIN0-AIN1", "AIN2-AIN3"), 2.048), (("AIN3", "AIN1-AIN3", "AIN0-AIN3"), 2.048)],
 )
 @pytest.mark.parametrize("clock_ppm", [-90_000.0, 90_000.0])
 def test_each_input_is_converted_once_a_sample(inputs: tuple[str, ...], range_v: float, clock_ppm: float) -> None:

@@ -28,7 +28,7 @@ _AVERAGED_S = (0.000532, 0.00106, 0.00213, 0.00426, 0.00851, 0.01702, 0.03405, 0
 
 def raw(n: int) -> tuple[int, int]:
     """Bus voltage in 4 mV and shunt voltage in 10 uV at conversion n."""
-    return 900 + n % 100, 4500 - 30 * (n % 300)
+    return 900 + n % 100, 4500 - 1500 * (n % 7)
 
 
 class Ina219:
