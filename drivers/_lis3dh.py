@@ -36,8 +36,7 @@ RATES_HZ = {1.0: 1, 10.0: 2, 25.0: 3, 50.0: 4, 100.0: 5, 200.0: 6, 400.0: 7, 134
 FASTEST_12_BIT_HZ = 100.0
 """Without a FIFO a reader must come once in each period; Linux does that to within a few milliseconds."""
 
-_PIECE = 5
-"""Samples a burst: 30 bytes are one transfer on SMBus adapters too, which would cut more in the middle of a sample."""
+_SAMPLE = 6  # bytes
 
 
 class Accelerometer:
@@ -98,8 +97,7 @@ class Accelerometer:
         return 32 if source & 0x40 else source & 0x1F
 
     def take(self, count: int) -> Samples:
-        pieces = [min(_PIECE, count - at) for at in range(0, count, _PIECE)]
-        return self._samples(b"".join(self._device.read(OUT_X_L | BURST, 6 * piece) for piece in pieces))
+        return self._samples(self._device.read_fifo(OUT_X_L | BURST, _SAMPLE * count, unit=_SAMPLE))
 
     def restart(self) -> None:
         self._write(FIFO_CTRL, 0x00)
