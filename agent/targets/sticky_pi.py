@@ -101,9 +101,8 @@ class StickyPi:
     There is no place for a sidecar, and it is not sent: the server takes what it knows of a picture from its name and
     its EXIF, where the uuids of capture and configuration stand shortened. Labels and metadata stay on the device.
 
-    The server replaces what it has stored before it looks whether it may, and says 500 for everything. So a picture
-    that the server has, or may have, is never sent again before its md5 there is known, and another picture's place
-    is never written to.
+    The server replaces what it has stored before it looks whether it may, and says 500 for everything. So it is
+    asked before each upload what it has of that device and second, and nothing is sent where it has anything.
     """
 
     def __init__(self, settings: Settings, home: Home) -> None:
@@ -145,7 +144,7 @@ class StickyPi:
         self._check(capture, payload, progress)
         answer = self._upload(capture, payload, progress)
         if answer.status == 500:  # there already, never to be taken, or the server is ill: its rows tell
-            if self._has(shot, payload):
+            if self._has(shot, payload, "whose file this one may have replaced: it came between question and upload"):
                 return True
             raise Failed(f"{answer}; it does not have {payload.file}, and only its own log says why")
         if answer.status == 413:
@@ -155,16 +154,16 @@ class StickyPi:
             raise Failed(f"the server says that it stored md5 {md5 or 'of nothing'} and not {payload.md5}")
         return True
 
-    def _has(self, shot: _Shot, payload: Payload) -> bool:
-        """Whether the server has this picture. Refused where it has another one of that device and second."""
+    def _has(self, shot: _Shot, payload: Payload, other: str = "whose file this one would replace") -> bool:
+        """Whether the server has this picture. Refused where it has an `other` one of that device and second."""
         content = json.dumps([dataclasses.asdict(shot)]).encode()
         answer = self._post("get_images/metadata", "application/json", len(content), lambda: _once(content))
         _judge(answer)
         md5 = _md5(answer, shot)
         if md5 and md5 != payload.md5:
             raise Refused(
-                f"{payload.file}: Sticky Pi has another picture of this device and second (md5 {md5}, not "
-                f"{payload.md5}); sending this one would destroy that one"
+                f"{payload.file}: Sticky Pi has another picture of this device and second "
+                f"(md5 {md5}, not {payload.md5}), {other}"
             )
         return bool(md5)
 
