@@ -8,7 +8,7 @@ import pytest
 
 from drivers import Block, DriverError, Samples, SettingsError, _fifo32, _ready, boottime_ns
 from drivers.lis3dh import Lis3dh, Settings
-from drivers.ports.i2c import I2cDevice
+from drivers.ports.i2c import BlockTransfers, I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import lis3dh as virtual_lis3dh
 from drivers.ports.virtual.lis3dh import Lis3dh as Chip
@@ -83,6 +83,26 @@ def test_every_sample_comes_out_once_and_in_order(
     assert driver.counters == {"overflows": 0}
     z = identity.channels[2]
     assert got["AccelerometerZ"].mean() * z.scale == pytest.approx(1.0, abs=1.1 * z.scale), "1 g"
+
+
+def test_an_smbus_adapter_cuts_no_sample_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SmBus:
+        """As much of smbus2's as block transfers use."""
+
+        def read_i2c_block_data(self, address: int, register: int, count: int) -> list[int]:
+            assert count <= 32
+            return list(bus.read(register, count))
+
+        def write_i2c_block_data(self, address: int, register: int, data: list[int]) -> None:
+            bus.write(register, bytes(data))
+
+    _, bus = simulated(monkeypatch, Settings())
+    driver = Lis3dh(Settings(rate_hz=400), I2cDevice(BlockTransfers(SmBus(), 0x18), "lis3dh", 1, 0x18))
+    driver.start()
+    blocks = read_until(driver, 1000)
+    assert max(block.count for block in blocks) > 5
+    got = np.concatenate([block.samples for block in blocks])
+    assert np.array_equal(got, sent(0, len(got)))
 
 
 @pytest.mark.parametrize("clock_ppm", [-40000.0, 0.0, 40000.0])
