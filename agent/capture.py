@@ -7,7 +7,7 @@ import json
 import os
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -92,12 +92,13 @@ class Payload:
     """Eight hex digits; None where google-crc32c is not installed."""
 
     @classmethod
-    def of(cls, path: Path, *, format: str, media_type: str) -> "Payload":
-        """Reads the whole file once and hashes it."""
+    def of(cls, path: Path, *, format: str, media_type: str, breathe: Callable[[], None] = lambda: None) -> "Payload":
+        """Reads the whole file once and hashes it; a large one takes minutes on a small board."""
         hashes = Hashes()
         with path.open("rb") as file:
             while chunk := file.read(1 << 18):
                 hashes.update(chunk)
+                breathe()
         return hashes.payload(path.name, format=format, media_type=media_type)
 
 

@@ -91,7 +91,7 @@ class Control:
         _with_short_path(self._path, listener.bind)
         self._path.chmod(0o660)
         listener.listen(16)
-        return Worker("control", lambda worker: self._run(worker, listener), failed, silence_s=30.0).start()
+        return Worker("control", lambda worker: self._run(worker, listener), failed, silence_s=300.0).start()
 
     def _run(self, worker: Worker, listener: socket.socket) -> None:
         with selectors.DefaultSelector() as selector, listener:

@@ -153,7 +153,7 @@ class Developer:
         part = path.with_name(path.name + ".part")
         form.develop(film, part, breathe)
         part.rename(path)
-        return Payload.of(path, format=kind, media_type=form.media_type)
+        return Payload.of(path, format=kind, media_type=form.media_type, breathe=breathe)
 
     def _document(self, film: Film, payloads: list[Payload], unfit: Mapping[str, str]) -> dict[str, Any]:
         head = film.head

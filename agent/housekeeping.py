@@ -45,7 +45,7 @@ def keep_room(retention: Retention, needed: Callable[[], int]) -> Callable[[Fail
             if worker.wait(_EVERY_S):
                 return
 
-    return lambda failed: Worker("keep room", run, failed, silence_s=120.0).start()
+    return lambda failed: Worker("keep room", run, failed, silence_s=600.0).start()
 
 
 def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed], Worker]:

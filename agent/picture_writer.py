@@ -54,7 +54,7 @@ class PictureRecorder:
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
         """Starts the writer thread."""
-        return Worker(f"write {self.orders.name}", self.run, failed, silence_s=20.0).start()
+        return Worker(f"write {self.orders.name}", self.run, failed, silence_s=60.0).start()
 
     def trigger(self) -> str:
         """A picture from each camera, now; answers what will come."""

@@ -18,7 +18,7 @@ from agent.negative import NegativeWriter
 from agent.recording import Orders, RecordingSettings
 from agent.ring import Cursor
 from agent.stream import Stream
-from agent.take import Take, mismatch, open_take, split
+from agent.take import OVERLAP_NS, Take, mismatch, open_take, split
 from agent.worker import Worker
 from drivers import Block
 
@@ -32,8 +32,6 @@ _CHANGED_NS = 1_000_000_000
 """How long the set of running streams must have been another one before the capture is cut."""
 _REST_NS = 5_000_000_000
 """How long nothing is tried after the disk took no more."""
-_OVERLAP_NS = 1_000_000_000
-"""How much of the slower streams two captures in a row share, so that the columns of both reach their edges."""
 
 
 class SampleWriter:
@@ -77,7 +75,7 @@ class SampleWriter:
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
         """Starts the writer thread."""
-        return Worker(f"write {self.orders.name}", self.run, failed, silence_s=20.0).start()
+        return Worker(f"write {self.orders.name}", self.run, failed, silence_s=60.0).start()
 
     def trigger(self) -> str:
         """One capture of the recording's length, from now; answers what will come."""
@@ -108,22 +106,24 @@ class SampleWriter:
         """One round: new blocks in, cuts where they are due, everything handed to the kernel."""
         now = self._clock.boottime_ns()
         blocks = {stream.name: self._cursor(stream).take() for stream in self.streams}
+        self._follow(blocks, now)
         try:
-            self._follow(blocks, now)
             for take in (*self._closing, *([self._take] if self._take else [])):
                 take.negative.flush()
-                take.kept = take.samples
+                take.kept = take.samples + take.others
             if self._take is not None:
                 self.orders.resume()
         except OSError as error:
-            self.orders.refuse(f"cannot write to {self._folder}: {error.strerror}")
-            self._rest_until_ns = now + _REST_NS
-            if self._take is None:
-                self._unrecorded += sum(block.count for some in blocks.values() for block in some)
+            self._fail(error)
             self._cut("disk")
         for take in [take for take in self._closing if now >= take.closes_ns]:
             self._finish(take)
             self._closing.remove(take)
+
+    def _fail(self, error: OSError) -> None:
+        """The disk took no more: it is left alone for a while."""
+        self.orders.refuse(f"cannot write to {self._folder}: {error.strerror}")
+        self._rest_until_ns = self._clock.boottime_ns() + _REST_NS
 
     def _cursor(self, stream: Stream) -> Cursor:
         cursor = self._cursors.get(stream.name)
@@ -137,8 +137,6 @@ class SampleWriter:
             self._watch(self._take, now)
         if self._take is None and self.orders.wanted and self._ready(now):
             self._open(now, blocks)
-        if self._take is None and self.orders.wanted:
-            self._unrecorded += sum(block.count for some in blocks.values() for block in some)
         for stream in self.streams:
             for block in blocks[stream.name]:
                 self._write(stream, block)
@@ -173,7 +171,7 @@ class SampleWriter:
             self._changed_since_ns = 0
             self._cut("streams changed")
             return
-        if self.settings.length_s and now - take.begun_ns > (self.settings.length_s + 5) * 1e9 and take.samples:
+        if self.settings.length_s and now - take.begun_ns > (self.settings.length_s + 5) * 1e9 and not take.empty:
             self._cut("length")
         elif why := self._room():
             self.orders.refuse(why)
@@ -188,20 +186,24 @@ class SampleWriter:
         if why := mismatch(self.settings.require_configuration, self._required, configuration):
             self.orders.refuse(why)
             return
-        take = open_take(
-            self.orders,
-            self.settings,
-            configuration,
-            streams,
-            begun_ns=begun_ns,
-            folder=self._folder,
-            clock=self._clock,
-            device=self._device,
-        )
+        try:
+            take = open_take(
+                self.orders,
+                self.settings,
+                configuration,
+                streams,
+                begun_ns=begun_ns,
+                folder=self._folder,
+                clock=self._clock,
+                device=self._device,
+            )
+        except OSError as error:
+            self._fail(error)
+            return
         for place, stream in enumerate(streams):
             if place != take.lead:
                 recent = [*self._recent[stream.name], *blocks[stream.name]]
-                blocks[stream.name] = [b for b in recent if b.observed_ns >= begun_ns - _OVERLAP_NS]
+                blocks[stream.name] = [b for b in recent if b.observed_ns >= begun_ns - OVERLAP_NS]
                 self._recent[stream.name].clear()
         self._take = take
         self._begun = True
@@ -213,7 +215,10 @@ class SampleWriter:
         if self._take is not None and stream in self._take.streams and not self._take.fits(stream, block):
             self._next("streams changed")
         current = self._take
-        if current is None or stream not in current.streams:
+        if current is None:
+            self._unrecorded += block.count if self.orders.wanted else 0
+            return
+        if stream not in current.streams:
             return
         if not current.fits(stream, block):
             self._unrecorded += block.count
@@ -230,18 +235,18 @@ class SampleWriter:
                 self._take.write(stream, head)
             if room is not None:
                 self._next("length")
+        if rest is not None and self.orders.wanted:
+            self._unrecorded += rest.count
 
     def _next(self, reason: str) -> None:
         """Cuts at this very sample and, unless one length was asked for, goes on in a new negative."""
         last = self._take
         self._cut(reason)
-        if self.orders.once and reason == "length":
-            self.orders.end()
         if last is None or not self.orders.wanted:
             return
         now = self._clock.boottime_ns()
         due_ns = last.begun_ns + int(self.settings.length_s * 1e9)
-        begun_ns = due_ns if self.settings.length_s and 0 <= now - due_ns < _OVERLAP_NS else now
+        begun_ns = due_ns if self.settings.length_s and 0 <= now - due_ns < OVERLAP_NS else now
         blocks: dict[str, list[Block]] = {stream.name: [] for stream in self.streams}
         self._open(begun_ns, blocks)
         if self._take is not None:
@@ -256,7 +261,7 @@ class SampleWriter:
             return
         recent = self._recent[stream.name]
         recent.extend(blocks)
-        while recent[0].observed_ns < recent[-1].observed_ns - _OVERLAP_NS:
+        while recent[0].observed_ns < recent[-1].observed_ns - OVERLAP_NS:
             recent.popleft()
 
     def _cut(self, reason: str) -> None:
@@ -264,8 +269,10 @@ class SampleWriter:
         take, self._take = self._take, None
         if take is not None:
             take.reason = reason
-            take.closes_ns = self._clock.boottime_ns() + (_OVERLAP_NS // 2 if len(take.streams) > 1 else 0)
+            take.closes_ns = self._clock.boottime_ns() + (OVERLAP_NS // 2 if len(take.streams) > 1 else 0)
             self._closing.append(take)
+            if reason == "length" and self.orders.once:
+                self.orders.end()
 
     def _finish(self, take: Take) -> None:
         self._nbytes += take.negative.nbytes
@@ -273,7 +280,7 @@ class SampleWriter:
             path = take.finish()
         except OSError:  # the disk again, which has been said: what it took is developed, the rest is counted
             path = take.negative.path if take.kept else None
-            self._unrecorded += take.samples - take.kept
+            self._unrecorded += take.samples + take.others - take.kept
             if path is None:
                 take.negative.path.unlink(missing_ok=True)
         if path is not None:

@@ -84,6 +84,7 @@ class Stream:
             driver = None
             try:
                 driver = self._settings.open()
+                worker.beat()
                 self._begin(driver.start())
                 self._open_driver = driver
                 while not worker.stopping.is_set():
@@ -96,6 +97,7 @@ class Stream:
                 self._fail(error)
             finally:
                 self._open_driver = None
+                worker.beat()
                 if driver is not None:
                     self._add_counters(driver)
                     driver.close()

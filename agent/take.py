@@ -16,6 +16,9 @@ from agent.recording import Orders, RecordingSettings
 from agent.stream import Stream
 from drivers import Block, Identity
 
+OVERLAP_NS = 1_000_000_000
+"""How much of the slower streams two captures in a row share, so that the columns of both reach their edges."""
+
 
 @dataclasses.dataclass
 class Take:
@@ -32,6 +35,8 @@ class Take:
     """Of the lead."""
     kept: int = 0
     """Of these, handed to the kernel."""
+    others: int = 0
+    """Samples of the other streams later than what they share with the capture before."""
     closes_ns: int = 0
     """When the slower streams have had their time after the cut; 0 while it is not cut."""
     reason: str = ""
@@ -53,6 +58,13 @@ class Take:
                 self.begun_ns = min(self.begun_ns, block.observed_ns - age_ns)
             self.end = block.end
             self.samples += block.count
+        elif block.observed_ns > self.begun_ns + OVERLAP_NS:
+            self.others += block.count
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds nothing that is in no other capture."""
+        return self.first is None and not self.others
 
     def room_in(self, block: Block, settings: RecordingSettings) -> int | None:
         """How many samples of this block of the lead still belong here; None: all, and more may follow."""
@@ -67,16 +79,17 @@ class Take:
         return None
 
     def finish(self) -> Path | None:
-        """Ends the negative and gives it its finished name; None where the lead never brought a sample.
+        """Ends the negative and gives it its finished name; None where it is empty.
 
         OSError where the disk is full: what was flushed stays under its `.part` name, readable.
         """
         part = self.negative.path
-        if self.first is None:
+        if self.empty:
             self.negative.close()
             part.unlink()
             return None
-        ranges = [[self.first, self.end] if place == self.lead else None for place in range(len(self.streams))]
+        given = None if self.first is None else [self.first, self.end]
+        ranges = [given if place == self.lead else None for place in range(len(self.streams))]
         try:
             self.negative.finish({"reason": self.reason, "ranges": ranges})
         finally:

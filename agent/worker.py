@@ -40,9 +40,16 @@ class Worker:
         self._beat_ns = boottime_ns()
 
     def wait(self, seconds: float) -> bool:
-        """Sleeps, woken early by `stop`; True when stopping."""
-        self.beat()
-        return self.stopping.wait(seconds)
+        """Sleeps, woken early by `stop`, and shows life however long it is; True when stopping."""
+        end_ns = boottime_ns() + int(seconds * 1e9)
+        while True:
+            self.beat()
+            left_s = (end_ns - boottime_ns()) / 1e9
+            if self.stopping.wait(max(0.0, min(left_s, self.silence_s / 3))):
+                return True
+            if left_s <= self.silence_s / 3:
+                self.beat()
+                return False
 
     @property
     def alive(self) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from agent.clock import Clock
 from agent.device import Device
+from agent.film import Film
 from agent.negative import NegativeReader
 from agent.recording import Orders, RecordingSettings
 from agent.ring import Ring
@@ -278,6 +279,46 @@ def test_the_disk_that_refuses_a_write_keeps_what_it_has(bench: Make, monkeypatc
     assert values(b.finished[0])[:500] == list(range(500))
 
 
+def test_a_trigger_whose_stream_falls_silent_takes_no_second_length(bench: Make) -> None:
+    b = bench({"s": FAST}, when="command", length_s=1.0)
+    b.run(0.1, "s")
+    b.writer.trigger()
+    b.run(0.5, "s")
+    b.run(5.8)
+    b.run(3.0, "s")
+    b.end()
+    assert [len(values(path)) for path in b.finished] == [500]
+
+
+def test_what_slower_streams_bring_while_the_fastest_is_silent_is_kept(bench: Make) -> None:
+    b = bench({"fast": FAST, "slow": SLOW}, length_s=2.0)
+    b.run(2.0, "fast", "slow")
+    b.run(30.0, "slow")
+    b.run(2.0, "fast", "slow")
+    b.end()
+    assert sorted({v for path in b.finished for v in values(path, 1)}) == list(range(3400))
+    assert sorted(v for path in b.finished for v in values(path, 0)) == list(range(4000))
+    assert max(_read(path).end["ranges"][0] is None for path in b.finished), "one of them has no sample of the fastest"
+    for path in b.finished:
+        assert Film.scan(path).samples > 0
+
+
+def test_a_negative_that_cannot_be_begun_amid_a_round_is_counted(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import errno
+
+    b = bench({"s": FAST}, length_samples=250, length_s=0)
+    b.run(0.2, "s")
+    with monkeypatch.context() as disk:
+        disk.setattr("agent.sample_writer.open_take", _raise(OSError(errno.EMFILE, "Too many open files", "x")))
+        b.run(1.0, "s")
+    b.run(6.0, "s")
+    b.end()
+    recorded = sum(len(values(path)) for path in b.finished)
+    assert values(b.finished[0]) == list(range(250))
+    assert recorded + b.writer.health()["unrecorded"] == 7200
+    assert b.writer.health()["error"] == ""
+
+
 def _read(path: Path) -> NegativeReader:
     reader = NegativeReader(path)
     for _ in reader.blocks():
@@ -286,7 +327,7 @@ def _read(path: Path) -> NegativeReader:
 
 
 def _raise(error: Exception) -> Callable[..., int]:
-    def fail(*args: object) -> int:
+    def fail(*args: object, **more: object) -> int:
         raise error
 
     return fail

@@ -1,0 +1,55 @@
+"""A worker: shows life while it waits, stops twice, and is loud when it fails."""
+
+import threading
+
+from agent.worker import Worker
+
+
+def test_it_shows_life_though_it_waits_for_longer_than_its_silence() -> None:
+    beats = []
+
+    class Counted(Worker):
+        def beat(self) -> None:
+            beats.append(self.overdue_s())
+            super().beat()
+
+    done = threading.Event()
+
+    def run(worker: Worker) -> None:
+        assert not worker.wait(0.4)
+        done.set()
+
+    worker = Counted("idle", run, lambda name, error: None, silence_s=0.12).start()
+    assert done.wait(10)
+    assert worker.stop(10)
+    assert len(beats) >= 10, "three within each silence, and one when it is over"
+
+
+def test_a_waiting_one_is_woken_by_stop_and_stops_twice() -> None:
+    answers: list[bool] = []
+    worker = Worker("idle", lambda worker: answers.append(worker.wait(600)), lambda name, error: None, silence_s=900)
+    worker.start()
+    assert worker.stop(10)
+    assert worker.stop(10)
+    assert answers == [True]
+
+
+def test_a_failure_is_told_with_the_name_of_the_thread() -> None:
+    told: list[tuple[str, str]] = []
+
+    def run(worker: Worker) -> None:
+        raise RuntimeError("a bug")
+
+    worker = Worker("bad", run, lambda name, error: told.append((name, str(error))), silence_s=1).start()
+    assert worker.stop(10)
+    assert told == [("bad", "a bug")]
+
+
+def test_one_that_does_not_end_is_told_and_so_is_its_silence() -> None:
+    go_on = threading.Event()
+    worker = Worker("stuck", lambda worker: (go_on.wait(), None)[1], lambda name, error: None, silence_s=0.01).start()
+    assert not worker.stop(0.05)
+    assert worker.overdue_s() > 0
+    go_on.set()
+    assert worker.stop(10)
+    assert worker.overdue_s() == 0, "it has ended"
