@@ -1,15 +1,20 @@
 """FLAC: the contract, what is particular to it, and that it holds the very frames of `wav`."""
 
+import contextlib
+import errno
+import io
 import sys
 import wave
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from agent.film import Film
-from agent.formats import Unfit, format_module
+from agent.formats import Unfit, flac, format_module
 from agent.formats.flac import Flac, Settings
 from drivers import Block, Channel, Identity, SettingsError
 from tests.contracts.format import (
@@ -92,6 +97,29 @@ def test_a_capture_without_samples_has_a_header_as_others_do(tmp_path: Path) -> 
     assert ours[4] == theirs[4] | 0x80, "STREAMINFO, and the last of its kind"
     assert ours[5:12] == theirs[5:12], "its length, and blocks of 4096"
     assert int.from_bytes(ours[18:26], "big") == int.from_bytes(theirs[18:26], "big") - 100, "the rate, and no frames"
+
+
+def test_an_error_of_the_disk_comes_through_libsndfile_though_it_is_over_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Once(io.FileIO):
+        failed = False
+
+        def write(self, data: Any) -> int:
+            if not self.failed and self.tell() > 20_000:
+                self.failed = True
+                raise OSError(errno.EIO, "Input/output error")
+            return super().write(data)
+
+    @contextlib.contextmanager
+    def written(path: Path) -> Iterator[Once]:
+        with Once(path, "wb") as file:
+            yield file
+
+    monkeypatch.setattr(flac, "written", written)
+    with pytest.raises(OSError) as caught:
+        develop("flac", write_negative(tmp_path / "n", {"imu": IMU}, [(0, block(IMU, 0, 30_000))]))
+    assert caught.value.errno == errno.EIO
 
 
 @pytest.mark.parametrize("what", ["cut", "flipped", "no flac"])

@@ -147,19 +147,16 @@ def test_arrow_holds_one_row_group_at_a_time(tmp_path: Path) -> None:
     assert pool.max_memory() < peak + 1_000_000
 
 
-@pytest.mark.parametrize("what", ["cut", "flipped", "no parquet"])
-def test_damage_is_noticed(tmp_path: Path, what: str) -> None:
-    film, path = develop(write_negative(tmp_path / "n", {"imu": IMU}, [(0, block(IMU, 0, 30_000))]))
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    """Wherever a bit of the data flips, also where the compression would not notice."""
+    film, path = develop(walk(tmp_path / "n", 20_000)[1])
     column = parquet.read_metadata(path).row_group(0).column(3)
-    data = bytearray(path.read_bytes())
-    if what == "cut":
-        del data[len(data) // 2 :]
-    else:
-        at = column.data_page_offset + column.total_compressed_size // 2
-        data[at if what == "flipped" else len(data) - 1] ^= 1
-    path.write_bytes(data)
-    with pytest.raises((ValueError, OSError)):
-        list(Settings().open().read(path, capture_of(film, tmp_path)))
+    data, begin = path.read_bytes(), column.data_page_offset
+    places = [*range(begin, begin + column.total_compressed_size, 499), len(data) - 1]
+    for damaged in [data[: len(data) // 2], *(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :] for at in places)]:
+        path.write_bytes(damaged)
+        with pytest.raises((ValueError, OSError)):
+            list(Settings().open().read(path, capture_of(film, tmp_path)))
 
 
 def test_the_extra_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
