@@ -138,11 +138,14 @@ def prove(pipeline: Pipeline) -> None:
         photos = sorted(by_run[run]["photos"], key=lambda capture: capture.document["streams"][0]["first"])
         numbers = [capture.document["streams"][0]["first"] for capture in photos]
         assert numbers == list(range(len(numbers)))
+        if not photos and killed - begun < 500_000_000:
+            continue  # killed before half a second of samples was there
+        assert photos, f"run {run} left no picture\n{pipeline.log()}"
         assert killed - photos[-1].document["start"]["boot_time_ns"] < 500_000_000 + PICTURE_NS + 300_000_000
         for recording in ("imu", "both"):
             of_run = sorted(by_run[run][recording], key=lambda capture: capture.document["start"]["boot_time_ns"])
             if not of_run and killed - begun < 500_000_000:
-                continue  # killed before half a second of samples was there
+                continue  # as above
             assert of_run, f"run {run} left nothing of {recording}\n{pipeline.log()}"
             nearest_ns = 0
             for capture in of_run:
