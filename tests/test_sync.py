@@ -12,7 +12,7 @@ import pytest
 
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.database import Database
+from agent.database import Database, DatabaseDamaged, DatabaseWaits
 from agent.outbox import Outbox
 from agent.sync import Sync
 from agent.sync.delivery import Delivery, Pace
@@ -422,6 +422,23 @@ def test_stop_is_quick_while_an_upload_hangs_and_frees_every_lease(house):
     assert "leased" not in house.states("lab").values()
     assert {parcel.attempts for parcel in house.outbox.list("web")} == {0}
     assert len(house.states("web")) == len(captures)
+
+
+@pytest.mark.parametrize("problem", [DatabaseWaits(28, "disk is full"), DatabaseDamaged("malformed")])
+def test_stop_ends_everything_though_the_database_takes_nothing(house, monkeypatch, caplog, problem):
+    def settle(*args):
+        raise problem
+
+    (name,) = house.owe(1, "lab")
+    target = Scripted()
+    sync = house.sync(lab=target, commit_every_s=3600)
+    house.until(lambda: target.asked == [name])
+    with monkeypatch.context() as disk:
+        disk.setattr(house.outbox, "settle", settle)
+        sync.stop()
+    assert target.closed.is_set()
+    assert "not on record" in caplog.text
+    assert house.outbox.release_all() == 1  # the next start offers it again
 
 
 def test_stop_leaves_behind_what_cannot_be_cut(house):

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.database import DatabaseWaits
+from agent.database import DatabaseDamaged, DatabaseWaits
 from agent.outbox import Counts, Outbox
 from agent.sync.courier import Courier
 from agent.sync.delivery import Delivery
@@ -72,7 +72,7 @@ class Sync:
             courier.join(until_ns)
         try:
             self._ledger.commit()
-        except DatabaseWaits as error:
+        except (DatabaseWaits, DatabaseDamaged) as error:
             log.error("the last deliveries are not on record, and may be made once more: %s", error)
 
     def wake(self) -> None:
