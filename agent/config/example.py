@@ -30,11 +30,12 @@ def _lines() -> Iterator[str]:
     yield from ("", "[agent]", *_options(described(AgentSettings)))
     cameras: list[str] = []
     sensors: list[str] = []
+    addresses: set[int] = set()
     for name in DRIVERS.names:
         module = DRIVERS.find(name)
         (cameras if gives_pictures(module) else sensors).append(name)
         yield from ("", "", *_comment(_says(DRIVERS, name)), f"[stream.{name}]", f"driver = {written(name)}")
-        yield from _options(described(module.Settings), f"stream.{name}")
+        yield from _options(described(module.Settings), f"stream.{name}", _own_address(module.Settings, addresses))
     targets = TARGETS.names
     for name, streams, formats in (("samples", sensors, ["csv"]), ("pictures", cameras, ["jpeg"])):
         if not streams:
@@ -51,6 +52,19 @@ def _lines() -> Iterator[str]:
         yield from ("", "", *_comment(_says(TARGETS, name)), f"[target.{name}]", f"kind = {written(name)}")
         own = list(described(TARGETS.find(name).Settings))
         yield from _options([*own, *described(Delivery)], f"target.{name}")
+
+
+def _own_address(settings: type, taken: set[int]) -> dict[str, Any]:
+    """An I2C address that no other chip of the example has, where the usual one is taken already."""
+    field = getattr(settings, "__dataclass_fields__", {}).get("address")
+    if field is None:
+        return {}
+    if field.default not in taken:
+        taken.add(field.default)
+        return {}
+    free = next(address for address in field.metadata["choices"] if address not in taken)
+    taken.add(free)
+    return {"address": free}
 
 
 def _options(found: Iterable[Described], table: str = "", set_here: dict[str, Any] | None = None) -> Iterator[str]:
