@@ -1,8 +1,8 @@
 """The LSM6DS family as its data sheets have it: parts, registers, ranges, rates.
 
-Sections are those of the LSM6DSO's data sheet (DS12140), or of the LSM6DS3TR-C's (DocID030071) where it says DS3.
-Second sources: Linux, drivers/iio/imu/st_lsm6dsx (registers, sensitivities, FIFO sizes, identities);
-STMems_Standard_C_drivers (tags, status bits).
+Sections are those of the LSM6DSO's data sheet (DS12140), or of the LSM6DSL's (DocID028475), whose registers the
+LSM6DS3TR-C has, where it says DSL. Second sources: Linux, drivers/iio/imu/st_lsm6dsx (registers, sensitivities, FIFO
+sizes, tags, identities); rvanee/Arduino_LSM6DSOX (status bits); adafruit/Adafruit_CircuitPython_LSM6DS (ranges, rates).
 """
 
 from typing import NamedTuple
@@ -31,25 +31,25 @@ PARTS = {
 # fmt: off
 #                          name            width addr  shift section
 FUNC_CFG_ACCESS  = Field("FUNC_CFG_ACCESS",  8, 0x01, 0, "9.1")
-WHO_AM_I         = Field("WHO_AM_I",         8, 0x0F, 0, "9.13")
-ODR_XL           = Field("ODR_XL",           4, 0x10, 4, "9.14")
-FS_XL            = Field("FS_XL",            2, 0x10, 2, "9.14")
-ODR_G            = Field("ODR_G",            4, 0x11, 4, "9.15")
-FS_G             = Field("FS_G, FS_125",     3, 0x11, 1, "9.15")
-BDU              = Field("BDU",              1, 0x12, 6, "9.16")
-IF_INC           = Field("IF_INC",           1, 0x12, 2, "9.16")
-SW_RESET         = Field("SW_RESET",         1, 0x12, 0, "9.16")
+WHO_AM_I         = Field("WHO_AM_I",         8, 0x0F, 0, "9.11")
+ODR_XL           = Field("ODR_XL",           4, 0x10, 4, "9.12")
+FS_XL            = Field("FS_XL",            2, 0x10, 2, "9.12")
+ODR_G            = Field("ODR_G",            4, 0x11, 4, "9.13")
+FS_G             = Field("FS_G, FS_125",     3, 0x11, 1, "9.13")
+BDU              = Field("BDU",              1, 0x12, 6, "9.14")
+IF_INC           = Field("IF_INC",           1, 0x12, 2, "9.14")
+SW_RESET         = Field("SW_RESET",         1, 0x12, 0, "9.14")
 # the tagged FIFO
-BDR_GY           = Field("BDR_GY",           4, 0x09, 4, "9.7")
-BDR_XL           = Field("BDR_XL",           4, 0x09, 0, "9.7")
-FIFO_MODE        = Field("FIFO_MODE",        3, 0x0A, 0, "9.8")
-FIFO_STATUS      = Field("FIFO_STATUS1",     8, 0x3A, 0, "9.38")
-FIFO_OUT_TAG     = Field("FIFO_DATA_OUT_TAG", 8, 0x78, 0, "9.67")
+BDR_GY           = Field("BDR_GY",           4, 0x09, 4, "9.5")
+BDR_XL           = Field("BDR_XL",           4, 0x09, 0, "9.5")
+FIFO_MODE        = Field("FIFO_MODE",        3, 0x0A, 0, "9.6")
+FIFO_STATUS      = Field("FIFO_STATUS1",     8, 0x3A, 0, "6.5.7")
+FIFO_OUT_TAG     = Field("FIFO_DATA_OUT_TAG", 8, 0x78, 0, "6.5.7")
 # the FIFO without tags
-DEC_FIFO_GYRO    = Field("DEC_FIFO_GYRO",    3, 0x08, 3, "DS3: 9.5")
-DEC_FIFO_XL      = Field("DEC_FIFO_XL",      3, 0x08, 0, "DS3: 9.5")
-ODR_FIFO         = Field("ODR_FIFO",         4, 0x0A, 3, "DS3: 9.7")
-FIFO_DATA_OUT    = Field("FIFO_DATA_OUT_L",  8, 0x3E, 0, "DS3: 9.43")
+DEC_FIFO_GYRO    = Field("DEC_FIFO_GYRO",    3, 0x08, 3, "DSL: 5.5")
+DEC_FIFO_XL      = Field("DEC_FIFO_XL",      3, 0x08, 0, "DSL: 5.5")
+ODR_FIFO         = Field("ODR_FIFO",         4, 0x0A, 3, "DSL: 5.5")
+FIFO_DATA_OUT    = Field("FIFO_DATA_OUT_L",  8, 0x3E, 0, "DSL: 5.5.6")
 # fmt: on
 
 BYPASS, CONTINUOUS = 0, 6

@@ -32,7 +32,7 @@ class TaggedFifo:
         self._slot: int | None = None  # TAG_CNT of the last sample
 
     def level(self) -> Level:
-        """From FIFO_STATUS1 and 2 [9.38, 9.39].
+        """From FIFO_STATUS1 and 2 [6.5.7].
 
         bit   15    14    13    12    11       9 ... 0
               WTM   OVR   FULL  BDR   OVR      DIFF_FIFO, in words
@@ -42,7 +42,7 @@ class TaggedFifo:
         return Level((status & 0x3FF) // 2, bool(status & 0x4800))
 
     def take(self, count: int) -> Samples | None:
-        """Pairs of words with consecutive time slots [9.67]; which of a pair comes first does not matter.
+        """Pairs of words with consecutive time slots [6.5.7]; which of a pair comes first does not matter.
 
         byte  0                        1    3    5
               tag                      x    y    z      little-endian int16
@@ -80,7 +80,7 @@ class PatternFifo:
         self._in_step = True
 
     def level(self) -> Level:
-        """From FIFO_STATUS1 to 4 [DS3: 9.39 to 9.42].
+        """From FIFO_STATUS1 to 4 [DSL: 5.5.6].
 
         bit   25 ... 16     15    14    13    12     11 ... 0
               FIFO_PATTERN  WTM   OVER  FULL  EMPTY  DIFF_FIFO, in words; 0 when overrun

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
-from drivers import Block, Channel, DriverError, Identity, check, option
+from drivers import Block, Channel, DriverError, Identity, _bus, check, option
 from drivers._fifo import Fifo
 from drivers._lsm6ds import (
     ACCEL_RANGES_G,
@@ -34,7 +34,7 @@ from drivers.ports.virtual import Virtual
 _RESET_S = 0.02  # 50 us, and 15 ms where the trimming is loaded anew
 _SETTLE_S = 0.08  # the gyroscope turns on in 70 ms at most [4.1]
 _SETTLE_SAMPLES = 3  # that the filters spoil
-_BITS = 14 * 9  # of a sample on the bus: two tagged words, each byte with its acknowledgement
+_SAMPLE_BYTES = 14  # on the bus: two tagged words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,13 +66,7 @@ class Settings:
     virtual: VirtualLsm = option("options of the virtual chip", factory=VirtualLsm)
 
     def __post_init__(self) -> None:
-        mistakes: list[tuple[str, object, str]] = []
-        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
-            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
-        if self.rate_hz in RATES_HZ and self.rate_hz * _BITS > self.bus_hz:
-            needs = f"{self.rate_hz:g} samples of {_BITS} bits are {self.rate_hz * _BITS / 1e3:.0f} kbit/s"
-            mistakes.append(("rate_hz", self.rate_hz, f"at most what bus_hz = {self.bus_hz} carries; {needs}"))
-        check(self, *mistakes)
+        check(self, *_bus.mistakes(self.bus, self.bus_hz, self.rate_hz, _SAMPLE_BYTES))
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""

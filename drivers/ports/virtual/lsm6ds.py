@@ -1,18 +1,18 @@
 """A virtual LSM6DS3, LSM6DS3TR-C, LSM6DSO(X) or ISM330DHCX, register by register: its FIFO fills with time.
 
-From the LSM6DSO's data sheet (DS12140; sections in brackets) and the LSM6DS3TR-C's (DocID030071, "DS3"), checked
-against the readings of Linux (st_lsm6dsx) and of the STMems_Standard_C_drivers:
+From the LSM6DSO's data sheet (DS12140; sections in brackets) and the LSM6DSL's (DocID028475, "DSL"), checked against
+the readings of Linux (st_lsm6dsx) and others (rvanee/Arduino_LSM6DSOX; Adafruit's driver, in the test):
 
-- After power-up and SW_RESET both sensors are off [9.14, 9.15]; a reset takes RESET_S, and hears nothing.
+- After power-up and SW_RESET both sensors are off [9.12, 9.13]; a reset takes RESET_S, and hears nothing.
 - A sensor samples at its ODR on the chip's own clock. Sample n since the FIFO was first switched on after a reset is
   row n of the motion, in LSB of the ranges; before that, since a sensor was. The count goes on through
   overflows and bypasses, as the world does. Modelled: both sensors at one rate, and the FIFO too; modes bypass (which
   empties it) and continuous [6.5].
-- With tags, a sample is a word of rotation and a word of acceleration, each with a tag that counts time slots [9.67].
-  Reading 7Eh takes the word out and the burst goes on at 78h. 512 words; DIFF_FIFO counts them [9.38]. FIFO_OVR_LATCHED
+- With tags, a sample is a word of rotation and a word of acceleration, each with a tag that counts time slots [6.5.7].
+  Reading 7Eh takes the word out and the burst goes on at 78h. 512 words; DIFF_FIFO counts them. FIFO_OVR_LATCHED
   is kept until it is read.
 - Without, it is six words of 16 bits; reading 3Fh takes one out and the burst goes on at 3Eh; FIFO_PATTERN is the place
-  of the next in its sample. DIFF_FIFO is 0 while the FIFO is overrun [DS3: 9.39 to 9.43].
+  of the next in its sample. DIFF_FIFO is 0 while the FIFO is overrun [DSL: 5.5.6].
 - Full, it loses its oldest words; empty, it yields zeros.
 """
 
