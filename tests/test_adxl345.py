@@ -74,7 +74,8 @@ def test_every_sample_comes_out_once_and_in_order(
     assert np.array_equal(got, sent(0, len(got), rate_hz, range_g))
     assert max(block.count for block in blocks) <= 17, "about half full at most"
     assert not driver.counters["overflows"]
-    assert got["AccelerometerZ"].mean() * identity.channels[2].scale == pytest.approx(1.0, abs=0.05)
+    assert [channel.scale for channel in identity.channels] == [1 / 256] * 3
+    assert got["AccelerometerZ"].mean() / 256 == pytest.approx(1.0, abs=0.05)
 
 
 @pytest.mark.parametrize(("rate_hz", "bus_hz"), [(800, 400_000), (200, 100_000)])

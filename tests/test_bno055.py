@@ -97,6 +97,8 @@ def test_the_calibration_is_shown_saved_and_restored(monkeypatch: pytest.MonkeyP
     assert states[0] == [0, 0, 0, 0]
     assert all(np.diff(states, axis=0).min(axis=0) >= 0), "it only gets better"
     assert states[-1] == [3, 3, 3, 3]
+    assert [0, 1, 0, 0] in states, "the gyroscope is first"
+    assert [1, 3, 1, 2] in states, "the magnetometer is second, the whole as good as its worst"
     saved = driver.calibration()
     assert bytes.fromhex(saved) == FOUND
     assert rows(read_blocks(driver, 1), STATES) == [[3, 3, 3, 3]], "it goes on"
