@@ -1,6 +1,7 @@
 """The ADXL345 driver against its virtual chip: exact samples, overflow, faults, and what it refuses."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import adxl345 as virtual_adxl345
 from drivers.ports.virtual.adxl345 import Adxl345 as Chip
-from drivers.ports.virtual.motion import Motion
+from drivers.ports.virtual.motion import COLUMNS, Motion
 from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.simulated import SimulatedBus
 
+FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 CHANNELS = [(f"Accelerometer{axis}", "<i2") for axis in "XYZ"]
 
 
@@ -96,6 +98,19 @@ def test_settings_reach_their_registers() -> None:
     assert chip.read(0x31, 1) == b"\x08"
 
 
+@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+def test_a_real_flight_comes_out_within_half_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
+    flown = np.stack([table[name] for name in COLUMNS[:3]], axis=1) * 0.75
+    driver, _ = simulated(monkeypatch, Settings(rate_hz=800), replay=str(FLIGHT), replay_accel_scale=0.75)
+    identity = driver.start()
+    blocks = read_until(driver, len(flown))
+    assert not any(driver.counters.values()), "none missing"
+    got = np.concatenate([block.samples for block in blocks])[: len(flown)]
+    for axis, channel in enumerate(identity.channels):
+        assert np.abs(got[channel.name] * channel.scale - flown[:, axis]).max() <= channel.scale * 0.5001
+
+
 def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, Settings(rate_hz=800), clock_ppm=60000.0)
     driver.start()
@@ -115,14 +130,14 @@ def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPat
 
 
 def test_noise_on_the_bus_invents_no_samples() -> None:
-    driver = virtual_settings(virtual={"faults": ("1 garble 60",)}).open()
+    driver = virtual_settings(rate_hz=800, virtual={"faults": ("0.5 garble 60",)}).open()
     try:
         begun_ns = boottime_ns()
         driver.start()
         with pytest.raises(DriverError, match="noise"):
-            for _ in range(500):
+            for _ in range(5000):
                 block = driver.read(0.2)
-                assert block is None or block.newest < (boottime_ns() - begun_ns) / 1e9 * 200 * 1.15 + 32
+                assert block is None or block.newest < (boottime_ns() - begun_ns) / 1e9 * 800 * 1.15 + 32
     finally:
         driver.close()
 

@@ -1,6 +1,7 @@
 """The LIS3DH driver against its virtual chip: exact samples in 10 and 12 bits, overflow, faults, what it refuses."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from drivers.ports.i2c import BlockTransfers, I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import lis3dh as virtual_lis3dh
 from drivers.ports.virtual.lis3dh import Lis3dh as Chip
-from drivers.ports.virtual.motion import Motion
+from drivers.ports.virtual.motion import COLUMNS, Motion
 from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.simulated import SimulatedBus
 
+FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 CHANNELS = [(f"Accelerometer{axis}", "<i2") for axis in "XYZ"]
 
 
@@ -116,6 +118,24 @@ def test_in_high_resolution_every_sample_comes_out_once(monkeypatch: pytest.Monk
     assert identity.channels[2].scale == 0.002
 
 
+@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+def test_a_real_flight_comes_out_within_half_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
+    flown = np.stack([table[name] for name in COLUMNS[:3]], axis=1) * 0.75
+    driver, _ = simulated(
+        monkeypatch,
+        Settings(rate_hz=100, accel_range_g=16, resolution_bits=12),
+        replay=str(FLIGHT),
+        replay_accel_scale=0.75,
+    )
+    identity = driver.start()
+    blocks = read_until(driver, len(flown))
+    assert not any(driver.counters.values()), "none missing"
+    got = np.concatenate([block.samples for block in blocks])[: len(flown)]
+    for axis, channel in enumerate(identity.channels):
+        assert np.abs(got[channel.name] * channel.scale - flown[:, axis]).max() <= channel.scale * 0.5001
+
+
 def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, Settings(rate_hz=400), clock_ppm=50000.0)
     driver.start()
@@ -146,14 +166,14 @@ def test_samples_that_a_late_read_missed_are_estimated(monkeypatch: pytest.Monke
 
 
 def test_noise_on_the_bus_invents_no_samples() -> None:
-    driver = virtual_settings(virtual={"faults": ("1 garble 60",)}).open()
+    driver = virtual_settings(rate_hz=1344, virtual={"faults": ("0.5 garble 60",)}).open()
     try:
         begun_ns = boottime_ns()
         driver.start()
         with pytest.raises(DriverError, match="noise"):
-            for _ in range(500):
+            for _ in range(5000):
                 block = driver.read(0.2)
-                assert block is None or block.newest < (boottime_ns() - begun_ns) / 1e9 * 200 * 1.15 + 32
+                assert block is None or block.newest < (boottime_ns() - begun_ns) / 1e9 * 1344 * 1.15 + 32
     finally:
         driver.close()
 
