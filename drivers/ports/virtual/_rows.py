@@ -25,11 +25,18 @@ class RowSender:
     """
 
     def __init__(
-        self, document: Mapping[str, Any], encode: Callable[[int, Rows], list[bytes]], *, hello: bytes = b""
+        self,
+        document: Mapping[str, Any],
+        encode: Callable[[int, Rows], list[bytes]],
+        *,
+        hello: bytes = b"",
+        together: int = 1,
     ) -> None:
-        """`encode` gets the index of the first row and the rows, shape (n, 6), and gives each row's bytes; `hello` is
-        what is sent at power-up: what a host may hear before the first row."""
-        self._encode, self._hello = encode, hello
+        """`encode` gets the index of the first row and the rows, shape (n, 6), and gives what is sent, in pieces.
+
+        `hello` is what a host may hear before the first row; `together` is how many rows are sent at a time.
+        """
+        self._encode, self._hello, self._together = encode, hello, together
         self._flat_out = document["flat_out"]
         self._end = document["rows"] or _NEVER
         self._delay_ns = document["delay_s"] * 1e9
@@ -64,18 +71,18 @@ class RowSender:
             return [self._hello] if self._hello else []
         first = self._done
         if self._flat_out:
-            self._done = min(first + _FLAT_OUT_ROWS, self._end)
+            self._done = min(first + max(_FLAT_OUT_ROWS // self._together, 1) * self._together, self._end)
         elif now_ns >= self._due_ns:
             last = min(first + _MOST_ROWS, self._end)
-            self._done += 1
+            self._done += self._together
             while self._ready_ns() <= now_ns and self._done < last:
-                self._done += 1  # whatever held the line up, it then hands over all that waits
+                self._done += self._together  # whatever held the line up, it then hands over all that waits
             self._due_ns = self._next_due_ns()
         return self._encode(first, self._motion.rows(first, self._done - first)) if self._done > first else []
 
     def _ready_ns(self) -> float:
-        """When the next row is taken."""
-        return self._begun_ns + (self._done + 1) * self._period_ns
+        """When the next rows are taken."""
+        return self._begun_ns + (self._done + self._together) * self._period_ns
 
     def _next_due_ns(self) -> int:
         return int(self._ready_ns() + self._chance.uniform(0, self._delay_ns))

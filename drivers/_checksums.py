@@ -1,0 +1,91 @@
+"""Checksums of many frames at once, by name.
+
+The parameters are those of the catalogue of parametrised CRC algorithms (reveng.sourceforge.io). Each CRC's
+`check`, its value over "123456789", is the catalogue's; the tests hold every one to it.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Bytes = npt.NDArray[np.uint8]
+Values = npt.NDArray[np.uint32]
+
+
+class Crc(NamedTuple):
+    """width, polynomial, first value, whether bits go in and out reflected, what is added at the end, check."""
+
+    width: int
+    polynomial: int
+    first: int
+    reflected: bool
+    last: int
+    check: int
+
+
+CRCS = {
+    "crc8": Crc(8, 0x07, 0x00, False, 0x00, 0xF4),
+    "crc8-maxim": Crc(8, 0x31, 0x00, True, 0x00, 0xA1),
+    "crc8-nrsc-5": Crc(8, 0x31, 0xFF, False, 0x00, 0xF7),
+    "crc8-j1850": Crc(8, 0x1D, 0xFF, False, 0xFF, 0x4B),
+    "crc16-arc": Crc(16, 0x8005, 0x0000, True, 0x0000, 0xBB3D),
+    "crc16-modbus": Crc(16, 0x8005, 0xFFFF, True, 0x0000, 0x4B37),
+    "crc16-usb": Crc(16, 0x8005, 0xFFFF, True, 0xFFFF, 0xB4C8),
+    "crc16-ccitt-false": Crc(16, 0x1021, 0xFFFF, False, 0x0000, 0x29B1),
+    "crc16-xmodem": Crc(16, 0x1021, 0x0000, False, 0x0000, 0x31C3),
+    "crc16-kermit": Crc(16, 0x1021, 0x0000, True, 0x0000, 0x2189),
+    "crc16-x25": Crc(16, 0x1021, 0xFFFF, True, 0xFFFF, 0x906E),
+    "crc32": Crc(32, 0x04C11DB7, 0xFFFFFFFF, True, 0xFFFFFFFF, 0xCBF43926),
+    "crc32c": Crc(32, 0x1EDC6F41, 0xFFFFFFFF, True, 0xFFFFFFFF, 0xE3069283),
+    "crc32-mpeg2": Crc(32, 0x04C11DB7, 0xFFFFFFFF, False, 0x00000000, 0x0376E6E7),
+}
+NAMES = ("none", "xor8", "sum8", *CRCS)
+
+
+def width_of(name: str) -> int:
+    """Bits of a checksum; 0 for none."""
+    return CRCS[name].width if name in CRCS else 0 if name == "none" else 8
+
+
+def checksums(name: str, frames: Bytes) -> Values:
+    """The checksum of each line of `frames`, shape (frames, bytes); `name` is one of NAMES but none."""
+    if name == "xor8":
+        xor: Values = np.bitwise_xor.reduce(frames, axis=1).astype(np.uint32)
+        return xor
+    if name == "sum8":
+        total: Values = frames.sum(axis=1, dtype=np.uint32) & np.uint32(0xFF)
+        return total
+    crc, table = CRCS[name], _table(name)
+    # one dtype for all widths; not reflected ones stand at the top of it
+    up = 32 - crc.width
+    first = int(f"{crc.first:0{crc.width}b}"[::-1], 2) if crc.reflected else crc.first << up
+    value = np.full(len(frames), first, np.uint32)
+    columns = np.ascontiguousarray(frames.T)
+    for column in columns:
+        if crc.reflected:
+            value = table[(value ^ column) & np.uint32(0xFF)] ^ (value >> np.uint32(8))
+        else:
+            value = table[(value >> np.uint32(24)) ^ column] ^ (value << np.uint32(8))
+    if not crc.reflected:
+        value >>= np.uint32(up)
+    return value ^ np.uint32(crc.last)
+
+
+@functools.cache
+def _table(name: str) -> Values:
+    """What each of the 256 bytes does to a CRC."""
+    crc = CRCS[name]
+    values = np.arange(256, dtype=np.uint32)
+    if crc.reflected:
+        polynomial = np.uint32(int(f"{crc.polynomial:0{crc.width}b}"[::-1], 2))
+        for _ in range(8):
+            values = np.where(values & np.uint32(1), (values >> np.uint32(1)) ^ polynomial, values >> np.uint32(1))
+        return values
+    values <<= np.uint32(24)
+    polynomial = np.uint32(crc.polynomial << (32 - crc.width))
+    top = np.uint32(1 << 31)
+    for _ in range(8):
+        values = np.where(values & top, (values << np.uint32(1)) ^ polynomial, values << np.uint32(1))
+    return values
