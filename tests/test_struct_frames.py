@@ -15,10 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drivers import Block, DriverError, Identity, Samples, SettingsError
-from drivers._checksums import CRCS, checksums
 from drivers._line import VirtualRows
 from drivers._struct_frames import Decoder
-from drivers._struct_framing import unstuffed
 from drivers.ports.virtual.motion import Motion
 from drivers.ports.virtual.struct_frames import encoded, stuffed
 from drivers.struct_frames import Field, Settings, StructFrames
@@ -110,50 +108,6 @@ def test_frames_packed_by_hand() -> None:
     line = b"\0" + b"".join(stuffed(f + zlib.crc32(f).to_bytes(4, "little")) + b"\0" for f in big)
     (block,) = decode(line, decoder(COBS))
     assert block.samples.tolist() == [(0, 0), (1, 1), (2, 2)]
-
-
-# --- checksums and COBS
-
-
-@pytest.mark.parametrize("name", CRCS)
-def test_checks_of_the_catalogue(name: str) -> None:
-    frames = np.frombuffer(b"123456789" * 3, np.uint8).reshape(3, 9)
-    assert checksums(name, frames).tolist() == [CRCS[name].check] * 3
-
-
-@given(st.binary(min_size=1, max_size=40))
-def test_checksums_are_those_of_the_standard_library(data: bytes) -> None:
-    frames = np.frombuffer(data, np.uint8).reshape(1, -1)
-    assert checksums("crc32", frames)[0] == zlib.crc32(data)
-    assert checksums("crc16-xmodem", frames)[0] == binascii.crc_hqx(data, 0)
-    assert checksums("crc16-ccitt-false", frames)[0] == binascii.crc_hqx(data, 0xFFFF)
-    assert checksums("sum8", frames)[0] == sum(data) % 256
-
-
-@pytest.mark.parametrize(
-    ("plain", "coded"),
-    [
-        ("00", "0101"),
-        ("0000", "010101"),
-        ("00110 0".replace(" ", ""), "01021101"),
-        ("11220033", "0311220233"),
-        ("11223344", "0511223344"),
-        ("11000000", "0211010101"),
-    ],
-)
-def test_cobs_vectors(plain: str, coded: str) -> None:
-    body = bytes.fromhex(plain)
-    assert stuffed(body) == bytes.fromhex(coded)
-    frames, whole = unstuffed(np.frombuffer(bytes.fromhex(coded), np.uint8).reshape(1, -1), len(body))
-    assert (frames.tobytes(), whole.tolist()) == (body, [True])
-
-
-@given(st.binary(min_size=1, max_size=253))
-def test_cobs_there_and_back(body: bytes) -> None:
-    coded = stuffed(body)
-    assert 0 not in coded
-    frames, whole = unstuffed(np.frombuffer(coded, np.uint8).reshape(1, -1), len(body))
-    assert (frames.tobytes(), whole.tolist()) == (body, [True])
 
 
 # --- numbers
