@@ -86,7 +86,7 @@ class Finishing:
                 )
             sync_filesystem(self._captures)
             for capture in captures:
-                for path in capture.files:
+                for path in reversed(capture.files):  # without its sidecar nothing is taken for unfinished
                     path.unlink(missing_ok=True)
             self.finished += len(placed)
         self._owed()

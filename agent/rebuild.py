@@ -83,6 +83,9 @@ def adopt(recording: Path, *, quarantine: Path) -> list[Capture]:
                 claimed.update(capture.files)
     for path in left:
         if path not in claimed and path.exists():
+            if path.stat().st_nlink > 1:
+                path.unlink()  # finished, and a kill came before it was gone from here
+                continue
             reason = "was being written when the daemon was killed" if path.suffix == ".part" else "it has no sidecar"
             _report(set_aside(quarantine, [path], reason), reason)
     return whole

@@ -19,6 +19,8 @@ from agent.disk_sync import DiskSync
 from agent.finishing import Finishing
 from agent.negative import NegativeWriter
 from agent.outbox import Outbox
+from agent.pictures import settle
+from agent.rebuild import adopt
 from tests import pictures
 from tests.pictures import block, write
 from tests.test_negative import HEAD
@@ -106,6 +108,39 @@ def test_pictures_are_finished_as_a_group_with_one_sync(house: House, monkeypatc
     assert len(syncs) == 1
     assert house.disk_sync.queued == 0
     assert list(house.recording.iterdir()) == []
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_kill_while_the_recording_folder_is_tidied_sets_nothing_aside(
+    house: House, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    taken = house.picture(0)
+    unlink, left = Path.unlink, gone
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as kill:
+        kill.setattr(Path, "unlink", killed)
+        if gone < 2:
+            with pytest.raises(Killed):
+                house.disk_sync.step()
+        else:
+            house.disk_sync.step()
+    assert len(list(house.recording.iterdir())) == 2 - gone
+    assert settle(house.recording) == list(house.recording.iterdir())[: gone % 2]
+    house.finishing.finish_each(adopt(house.recording, quarantine=house.quarantine), house.quarantine)
+    assert list(house.recording.iterdir()) == []
+    assert not house.quarantine.exists()
+    assert house.finished() == uuids(taken)
+    assert house.catalogue.get(taken.uuid).damage() == ""
 
 
 def test_a_full_disk_is_said_once_and_the_pictures_wait(
