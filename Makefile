@@ -15,7 +15,8 @@ demo: $(STAMP)
 	$(BIN)/capture-agent demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not soak and not hardware' $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak and not hardware and not alone' -n 3 --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -m 'alone and not soak' $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

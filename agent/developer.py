@@ -117,6 +117,8 @@ class Developer:
             beat()
             time.sleep(0)  # lets go of the interpreter: a reader may be waiting for it
 
+        if not negative.stat().st_size:
+            return None  # a kill came before anything was handed to the kernel
         film = Film.scan(negative, breathe)
         head = film.head
         known = self._finishing.known(str(head["uuid"]))

@@ -70,6 +70,7 @@ length_samples = 20000
     assert np.array_equal(np.stack([columns[name] for name in AXES], axis=1), motion.rows(0, 64000))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("source", ["synthetic motion", "real flight"])
 def test_what_an_imu_measures_is_in_the_csv_row_for_row(tmp_path: Path, source: str) -> None:
     replay, count = "", 1500
@@ -277,6 +278,7 @@ def _syncs(trace: Path) -> list[str]:
     return [line for line in lines if "/archive" not in line and ".negative" not in line]
 
 
+@pytest.mark.alone
 def test_an_hour_is_developed_while_the_imu_runs_on(tmp_path: Path) -> None:
     identity = Identity("Hour", 1000.0, tuple(Channel(name) for name in AXES))
     folder = tmp_path / "data" / "recording"

@@ -64,6 +64,7 @@ CHANNELS = [
 ]
 
 
+@pytest.mark.alone
 def test_two_seconds_at_1_khz_come_out_row_for_row() -> None:
     got = read_rows(virtual_settings(), 2000)
     assert np.array_equal(got, Motion(1, 1000.0).rows(0, 2000))
@@ -84,6 +85,7 @@ def test_a_replayed_file_comes_out_as_it_is_and_begins_again(tmp_path: Path) -> 
     assert np.array_equal(got, np.concatenate([values, values, values])[:250])
 
 
+@pytest.mark.alone
 @pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
 def test_a_real_flight_comes_out_as_it_went_in() -> None:
     table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
