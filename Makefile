@@ -15,8 +15,8 @@ demo: $(STAMP)
 	$(BIN)/capture-agent demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not soak and not hardware and not alone' -n 3 --dist worksteal $(ARGS)
-	$(BIN)/python -m pytest -m 'alone and not soak' $(ARGS)
+	$(BIN)/python -m pytest -m 'not soak and not hardware and not alone' -n 3 --dist worksteal $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m 'alone and not soak' $(ARGS) || [ $$? = 5 ]  # 5: ARGS chose none of these
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import queue
 import random
 import signal
 import sqlite3
@@ -32,9 +33,9 @@ from agent.negative import NegativeWriter
 from agent.notify import Notify
 from agent.outbox import Outbox
 from agent.picture_writer import PictureRecorder
-from agent.pictures import PictureWriter, settle
+from agent.pictures import settle
 from agent.rebuild import adopt
-from agent.recording import Orders, RecordingSettings
+from agent.recorders import Recorders
 from agent.retention import Retention
 from agent.ring import Ring
 from agent.sample_writer import SampleWriter
@@ -68,7 +69,7 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self.exit_code = 0
         self._config = config
-        self._stop = threading.Event()
+        self._end: queue.SimpleQueue[None] = queue.SimpleQueue()  # an Event is not safe in a signal handler
         self._stack = ExitStack()
         self._workers: list[Worker] = []
         self._clock = Clock()
@@ -88,7 +89,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Asks the daemon to end; from a signal or any thread."""
-        self._stop.set()
+        self._end.put(None)
 
     def wait(self, notify: Notify) -> int:
         """Until somebody stops it or a thread fails; the exit code.
@@ -97,7 +98,12 @@ class Daemon:
         """
         notify(READY="1")
         every_s = None if notify.watchdog_s is None else notify.watchdog_s / 3
-        while not self._stop.wait(every_s):
+        while True:
+            try:
+                self._end.get(timeout=every_s)
+                break
+            except queue.Empty:
+                pass  # time to say that all is well
             stuck = [worker.name for worker in self._workers if worker.overdue_s()]
             if stuck:
                 log.critical("no life in %s; the watchdog is not fed", ", ".join(stuck))
@@ -110,7 +116,7 @@ class Daemon:
         """A thread of the house has failed: loud, and the end; whoever started the daemon starts it again."""
         log.critical("thread %s failed; the daemon stops", thread, exc_info=error)
         self.exit_code = EXIT_FAILED
-        self._stop.set()
+        self._end.put(None)
 
     def _run(self, stack: ExitStack, start: Start) -> None:
         """Starts a thread that the stack will stop."""
@@ -198,40 +204,19 @@ class Daemon:
             for name, stream in config.streams.items()
         }
 
-        def recorder(name: str, recipe: RecordingSettings) -> SampleWriter | PictureRecorder:
+        writers = Recorders(
+            folder=folder,
+            clock=clock,
+            device=device,
+            developer=developer,
+            disk_sync=disk_sync,
+            room=lambda: retention.must_stop(needed()),
+            configuration=catalogue.configuration,
+        )
+        for name, recipe in config.recordings.items():
             members = [streams[stream] for stream in recipe.streams]
-            required = catalogue.configuration(recipe.require_configuration) if recipe.require_configuration else None
-            if all(config.streams[stream].pictures for stream in recipe.streams):
-                writer = PictureWriter(
-                    folder.recording,
-                    folder.captures,
-                    recording=name,
-                    device=device,
-                    clock=clock,
-                    full_names=recipe.picture_name == "full",
-                )
-                return PictureRecorder(
-                    Orders(name, recipe),
-                    recipe,
-                    members,
-                    pictures=writer,
-                    finished=disk_sync.add,
-                    room=lambda: retention.must_stop(needed()),
-                    required=required,
-                )
-            return SampleWriter(
-                Orders(name, recipe),
-                recipe,
-                members,
-                folder=folder.recording,
-                clock=clock,
-                device=device,
-                finished=developer.add,
-                room=lambda: retention.must_stop(needed()),
-                required=required,
-            )
-
-        recorders.update({name: recorder(name, recipe) for name, recipe in config.recordings.items()})
+            pictures = all(config.streams[stream].pictures for stream in recipe.streams)
+            recorders[name] = writers.make(name, recipe, members, pictures=pictures)
         for one in recorders.values():
             self._run(stack, one.start)
         self._run(stack, keep_room(retention, needed))
