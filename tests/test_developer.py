@@ -151,7 +151,7 @@ def test_a_full_disk_that_takes_not_even_the_quarantine_stops_nobody(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bad = house.folder.recording / "noise.negative.part"
-    bad.write_bytes(b"")
+    bad.write_bytes(b"noise")
     house.developer.add(bad)
     with monkeypatch.context() as disk:
         disk.setattr("os.fsync", full)
@@ -164,6 +164,16 @@ def test_a_full_disk_that_takes_not_even_the_quarantine_stops_nobody(
     assert not bad.exists()
     assert house.developer.queued == 0
     assert len(list(house.folder.quarantine.iterdir())) == 1
+
+
+def test_a_negative_that_a_kill_left_empty_just_goes(house: House) -> None:
+    empty = house.folder.recording / "begun.negative.part"
+    empty.write_bytes(b"")
+    house.developer.add(empty)
+    assert house.developer.step(empty, lambda: None) is None
+    assert not empty.exists()
+    assert list(house.folder.quarantine.iterdir()) == []
+    assert house.developer.queued == 0
 
 
 def test_a_damaged_database_is_loud_and_not_the_negatives_fault(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
