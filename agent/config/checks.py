@@ -2,10 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping
 
+from agent.capture import safe_name
 from agent.config.errors import Mistake, nearest
 from agent.config.modules import FORMATS, configured_module, gives_pictures
+from agent.formats import FormatSettings
 from agent.recording import RecordingSettings
-from drivers import DriverSettings
+from agent.targets import Particular, Plan, TargetSettings
+from drivers import DriverSettings, Expecting
 
 
 def known_names(path: str, used: tuple[str, ...], what: str, known: Collection[str]) -> Iterator[Mistake]:
@@ -66,3 +69,40 @@ def picture_rate(
         if intervals and rate_hz > 1.000001:
             may_be = f'"full", or longer intervals: such names allow one picture a second, not {rate_hz:.3g}'
             yield Mistake(f"recording.{name}.picture_name", recording.picture_name, may_be)
+
+
+def plan_of(
+    name: str,
+    recording: RecordingSettings,
+    *,
+    device: str,
+    formats: Mapping[str, FormatSettings],
+    streams: Mapping[str, DriverSettings],
+    cameras: Collection[str],
+) -> Plan:
+    """What is known of the captures of the recording `name` before there is one."""
+    used = [streams[stream] for stream in recording.streams if stream in streams]
+    pictures = bool(set(recording.streams) & set(cameras))
+    dated = f"{safe_name(device)}.{name}.20261121T101500.123Z.1f0c3a77"
+    return Plan(
+        name="512858f4.2026-11-21_10-15-00" if pictures and recording.picture_name == "second" else dated,
+        formats=formats,
+        pictures=pictures,
+        picture_name=recording.picture_name,
+        rates_hz=tuple(settings.expects()[0] for settings in used if isinstance(settings, Expecting)),
+        labels=recording.labels,
+        metadata=recording.metadata,
+    )
+
+
+def refused(
+    path: str, recording: RecordingSettings, plan: Plan, target: tuple[str, TargetSettings]
+) -> Iterator[Mistake]:
+    """What a target, given as (name, settings), would refuse of each capture of a recording."""
+    name, settings = target
+    formats: tuple[str, ...] = getattr(settings, "formats", ())
+    if formats and not set(formats) & plan.formats.keys():
+        yield Mistake(f"{path}.format", recording.format, f"{' or '.join(formats)} among them, for target {name}")
+    if isinstance(settings, Particular):
+        for option, value, allowed in settings.mistakes(plan):
+            yield Mistake(f"{path}.{option}", value, f"{allowed} (target {name})")

@@ -2,13 +2,14 @@
 
 import dataclasses
 import re
+import socket
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from agent.config.checks import fitting_formats, known_names, picture_rate, shared_devices
+from agent.config.checks import fitting_formats, known_names, picture_rate, plan_of, refused, shared_devices
 from agent.config.errors import ABSENT, ConfigError, Mistake, nearest
 from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, configured_module, gives_pictures
 from agent.config.options import options
@@ -147,6 +148,17 @@ class _Reading:
             self._add(known_names(f"{path}.streams", recording.streams, "stream", streams))
             self._add(known_names(f"{path}.targets", recording.targets, "target", targets))
             self._add(fitting_formats(path, recording, devices, cameras))
+            plan = plan_of(
+                name,
+                recording,
+                device=config.agent.device or socket.gethostname(),
+                formats=formats[name],
+                streams=devices,
+                cameras=cameras,
+            )
+            for target in recording.targets:
+                if target in config.targets:
+                    self._add(refused(path, recording, plan, (target, config.targets[target].settings)))
         self._add(shared_devices(devices))
         self._add(picture_rate(config.recordings, {name: devices[name] for name in cameras}))
         if self._mistakes:

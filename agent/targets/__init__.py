@@ -7,10 +7,10 @@ import json
 import os
 import string
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agent.capture import Capture, Payload
 
@@ -131,6 +131,41 @@ class TargetSettings(Protocol):
 
     def open(self, home: Home) -> Target:
         """Makes the target; never touches the network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the configuration tells beforehand of one recording's captures."""
+
+    name: str
+    """Of a capture, as long as it gets: a file's name without its suffix."""
+    formats: Mapping[str, Any]
+    """Settings of its formats by name, in order."""
+    pictures: bool
+    picture_name: str
+    rates_hz: tuple[float, ...]
+    """Of its streams, those that are known; 0: on demand."""
+    labels: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+
+
+@runtime_checkable
+class Particular(Protocol):
+    """Optional, for settings of a target: knows beforehand what it would refuse of a recording.
+
+    A field or class variable `formats` tells of formats; what takes none of a recording's is said without `mistakes`.
+    """
+
+    def mistakes(self, plan: Plan) -> Iterable[tuple[str, object, str]]:
+        """(option of the recording, what it says, what to have there instead), each a mistake of the configuration."""
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """Optional, for a target: can be tried without a capture, by `capture-agent targets test`."""
+
+    def probe(self) -> list[str]:
+        """What was found, a line each: credentials tried, a round trip made, nothing left behind. Raises as `put`."""
 
 
 def target_module(kind: str) -> ModuleType:
