@@ -9,6 +9,7 @@ from types import ModuleType
 import click
 
 from agent.cli.place import JSON_OPTION
+from agent.cli.probe import test
 from agent.cli.show import print_json, print_table
 from agent.config.errors import written
 from agent.config.modules import DRIVERS, TARGETS, Family, configured_module
@@ -23,12 +24,45 @@ def drivers(name: str | None, as_json: bool) -> None:
     _show(DRIVERS, "driver", name, as_json=as_json)
 
 
-@click.command
-@click.argument("name", required=False)
+class _Kinds(click.Group):
+    """`test`, and a command for each kind of target, which shows its options."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return super().get_command(ctx, cmd_name) or _options_of(cmd_name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *TARGETS.names]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Without the kinds: these are listed where none is named, and importing them takes its time."""
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [("KIND", "Show the options of one kind."), *((name, test.short_help or "") for name in self.commands)]
+            )
+
+
+def _options_of(kind: str) -> click.Command:
+    @click.command(kind)
+    @JSON_OPTION
+    @click.pass_context
+    def show(ctx: click.Context, as_json: bool) -> None:
+        """Show the options of this kind of target."""
+        above = ctx.parent.params["as_json"] if ctx.parent else False
+        _show(TARGETS, "kind", kind, as_json=as_json or above)
+
+    return show
+
+
+@click.group(cls=_Kinds, invoke_without_command=True)
 @JSON_OPTION
-def targets(name: str | None, as_json: bool) -> None:
-    """List the kinds that a target can have; with NAME, the options of one."""
-    _show(TARGETS, "kind", name, as_json=as_json)
+@click.pass_context
+def targets(ctx: click.Context, as_json: bool) -> None:
+    """List the kinds that a target can have; with a KIND, the options of one; or test those that are configured."""
+    if ctx.invoked_subcommand is None:
+        _show(TARGETS, "kind", None, as_json=as_json)
+
+
+targets.add_command(test)
 
 
 def _show(family: Family, key: str, name: str | None, *, as_json: bool) -> None:

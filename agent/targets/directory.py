@@ -107,6 +107,21 @@ class Directory:
             raise kind(f"{settings.path}: {error.strerror} ({'/'.join(place)})") from None
         return {"path": settings.path, "files": files, "new": new}
 
+    def probe(self) -> list[str]:
+        """Writes a file of one byte, and removes it. Unreachable where that cannot be done."""
+        path, name = self._settings.path, f".{self._home.device_id}.probe.part"
+        try:
+            with self._folder(()) as folder:
+                try:
+                    self._write(folder, name, [b"?"], Progress())
+                finally:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(name, dir_fd=folder)
+                space = os.fstatvfs(folder)
+        except OSError as error:
+            raise Unreachable(f"{path}: {error.strerror}") from None
+        return [f"{path} takes files; {space.f_bavail * space.f_frsize / 1e9:,.1f} GB are free"]
+
     def close(self) -> None:
         """Nothing is held between two parcels."""
 

@@ -157,6 +157,21 @@ class Http:
             error.args = tuple(self._credentials.hidden(str(text)) for text in error.args)
             raise
 
+    def probe(self) -> list[str]:
+        """Asks, with the credentials, for the headers of the folder that is in no braces: nothing is sent or changed.
+
+        Whether files are taken shows with the first capture: only 401, 403, 407 and 5xx tell something beforehand.
+        """
+        url = self._url.partition("{")[0].rpartition("/")[0] + "/"
+        try:
+            answer = self._request(url, {"Content-Length": "0"}, _nothing, method="HEAD")
+            if answer.status in (401, 403, 407) or answer.status >= 500:
+                judge(answer)
+        except (Later, Unreachable, Failed) as error:
+            error.args = tuple(self._credentials.hidden(str(text)) for text in error.args)
+            raise
+        return [f"{url} is there and does not refuse us: it answers {answer.status} to HEAD"]
+
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._host.close()
@@ -213,9 +228,9 @@ class Http:
         _judge(answer)
         return {"url": answer.url, "status": answer.status, "files": [file.name for file in files]}
 
-    def _request(self, url: str, headers: dict[str, str], body: Callable[[], Body]) -> Answer:
+    def _request(self, url: str, headers: dict[str, str], body: Callable[[], Body], method: str = "") -> Answer:
         """One request; a second one where the server refuses our secret and there is a new one."""
-        method = "PUT" if self._method == "PUT" else "POST"
+        method = method or ("PUT" if self._method == "PUT" else "POST")
         answer = self._host.send(method, url, headers | self._credentials.headers(), body)
         if answer.status == 401 and self._credentials.renewed():
             answer = self._host.send(method, url, headers | self._credentials.headers(), body)
@@ -251,6 +266,10 @@ class Http:
         if {".", ".."} & set(needed.values()):
             raise Refused(f"{capture.name} has names that would lead to another address")
         return self._url.format_map(needed)
+
+
+def _nothing() -> Body:
+    yield from ()
 
 
 def _judge(answer: Answer) -> None:
