@@ -1,13 +1,14 @@
-"""A FIFO of hundreds of samples whose chip says when it overflowed: indexes, recovery and segments."""
+"""The FIFO of a chip, read before it is half full: indexes, overflow, recovery and segments."""
 
 import time
 from typing import NamedTuple, Protocol
 
 from drivers import Block, DriverError, Samples, boottime_ns
 
-_INTERVAL_S = 0.028
+_LONGEST_S = 0.028
+"""How long samples may wait in the FIFO, where a driver says nothing else."""
 _FILL = 0.45
-"""How full the FIFO may get between two reads, where the rate allows for _INTERVAL_S at all."""
+"""How full it may get between two reads."""
 _FASTEST = 1.15
 """How much faster than nominal the chip's own clock can be at most."""
 
@@ -23,11 +24,12 @@ class Level(NamedTuple):
 class Source(Protocol):
     """What differs from chip to chip. Every method raises DriverError."""
 
-    latches: bool
-    """Whether an overflow is told even if the FIFO has been read since."""
-
     def level(self) -> Level:
-        """How full it is; whether it overflowed since it was asked last, or does so now if the chip does not latch."""
+        """How full it is, and whether the chip says that samples are lost."""
+
+    def overflowed(self) -> bool:
+        """Whether samples were lost while it was read; asked only where it may have filled up meanwhile. A chip that
+        forgets this once it has been read answers True: nobody knows then which samples these are."""
 
     def take(self, count: int) -> Samples | None:
         """The oldest `count` samples in one transfer; None where what came are not `count` consecutive samples."""
@@ -51,10 +53,12 @@ class Fifo:
     the time, and a new segment begins.
     """
 
-    def __init__(self, chip: str, rate_hz: float) -> None:
+    def __init__(self, chip: str, rate_hz: float, *, longest_s: float = _LONGEST_S) -> None:
+        """`longest_s` is how long samples may wait, where the FIFO is not half full earlier."""
         self.counters = {"overflows": 0, "resyncs": 0}
         self._chip = chip
         self._period_ns = 1e9 / rate_hz
+        self._longest_s = longest_s
         self._source: Source
         self._capacity = 0
         self._interval_ns = 0
@@ -67,7 +71,7 @@ class Fifo:
         """Sample 0 is the next that the chip takes; the FIFO holds `capacity` samples."""
         self._source = source
         self._capacity = capacity
-        self._interval_ns = int(min(_INTERVAL_S * 1e9, _FILL * capacity * self._period_ns))
+        self._interval_ns = int(min(self._longest_s * 1e9, _FILL * capacity * self._period_ns))
         self._restart(0)
 
     def read(self, timeout: float) -> Block | None:
@@ -106,9 +110,9 @@ class Fifo:
         return block
 
     def _overflowed(self, samples: int, reading_ns: int) -> bool:
-        """Whether it did while it was read. Asking takes a transfer, spent only where it may have filled up."""
+        """Whether it did while it was read. Asking may take a transfer, spent only where it may have filled up."""
         filled = samples + 1 + _FASTEST * reading_ns / self._period_ns
-        return filled > self._capacity and (not self._source.latches or self._source.level().overflowed)
+        return filled > self._capacity and self._source.overflowed()
 
     def _check_plausible(self, samples: int, newest: int, now_ns: int) -> None:
         """A noisy line must not invent samples."""

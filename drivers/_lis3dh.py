@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from drivers import Block, Channel, DriverError, Samples
-from drivers._fifo32 import Fifo
+from drivers._fifo import Fifo, Level
 from drivers._ready import Ready
 from drivers.ports.i2c import I2cDevice
 
@@ -29,6 +29,7 @@ BURST     = 0x80  # sub-address bit: go on to the next register
 # fmt: on
 
 IDENTITY = 0x33
+FIFO_SAMPLES = 32
 G_PER_LSB = {2: 0.001, 4: 0.002, 8: 0.004, 16: 0.012}
 """Of 12 bits, by range, in the order of their codes: table "Mechanical characteristics"; lis3dh_reg.c agrees."""
 RATES_HZ = {1.0: 1, 10.0: 2, 25.0: 3, 50.0: 4, 100.0: 5, 200.0: 6, 400.0: 7, 1344.0: 9}
@@ -43,13 +44,13 @@ class Accelerometer:
     """Set up by `start`, then read like a driver."""
 
     def __init__(
-        self, chip: str, device: I2cDevice, *, rate_hz: float, range_g: int, bits: int = 10, at_most_s: float = 1.0
+        self, chip: str, device: I2cDevice, *, rate_hz: float, range_g: int, bits: int = 10, longest_s: float = 0.05
     ) -> None:
-        """`at_most_s` is how long samples may wait in the FIFO, where it is not shorter anyway."""
+        """`longest_s` is how long samples may wait in the FIFO, where it is not half full earlier."""
         self._chip = chip
         self._device = device
         self._rate_hz, self._range_g, self._bits = rate_hz, range_g, bits
-        self._reader = Fifo(chip, self, rate_hz, at_most_s=at_most_s) if bits == 10 else Ready(self, rate_hz)
+        self._reader = Fifo(chip, rate_hz, longest_s=longest_s) if bits == 10 else Ready(rate_hz)
         self.channels = tuple(
             Channel(
                 f"Accelerometer{axis}",
@@ -78,7 +79,10 @@ class Accelerometer:
         }
         for register, value in wanted.items():
             self._set(register, value)
-        self._reader.begin()
+        if isinstance(self._reader, Fifo):
+            self._reader.begin(self, FIFO_SAMPLES)
+        else:
+            self._reader.begin(self)
         self._set(CTRL_REG1, RATES_HZ[self._rate_hz] << 4 | 0x07)
 
     def _set(self, register: int, value: int) -> None:
@@ -92,9 +96,13 @@ class Accelerometer:
     def read(self, timeout: float) -> Block | None:
         return self._reader.read(timeout)
 
-    def level(self) -> int:
+    def level(self) -> Level:
         (source,) = self._device.read(FIFO_SRC, 1)
-        return 32 if source & 0x40 else source & 0x1F
+        full = bool(source & 0x40)  # and full stays full until it is read
+        return Level(FIFO_SAMPLES if full else source & 0x1F, full)
+
+    def overflowed(self) -> bool:
+        return True  # reading it makes room, and nothing tells any more
 
     def take(self, count: int) -> Samples:
         return self._samples(self._device.read_fifo(OUT_X_L | BURST, _SAMPLE * count, unit=_SAMPLE))

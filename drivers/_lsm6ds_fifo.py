@@ -24,8 +24,6 @@ _AXES = 6
 class TaggedFifo:
     """LSM6DSO and later: 7 bytes a word, two words a sample."""
 
-    latches = True
-
     def __init__(self, device: I2cDevice, dtype: np.dtype[np.void]) -> None:
         self._device = device
         self._dtype = dtype
@@ -40,6 +38,9 @@ class TaggedFifo:
         """
         status = int.from_bytes(self._device.read(FIFO_STATUS.address, 2), "little")
         return Level((status & 0x3FF) // 2, bool(status & 0x4800))
+
+    def overflowed(self) -> bool:
+        return self.level().overflowed  # latched
 
     def take(self, count: int) -> Samples | None:
         """Pairs of words with consecutive time slots [6.5.7]; which of a pair comes first does not matter.
@@ -71,8 +72,6 @@ class TaggedFifo:
 class PatternFifo:
     """LSM6DS3 and its kin: words of 2 bytes, rotation before acceleration; FIFO_PATTERN says which comes next."""
 
-    latches = False
-
     def __init__(self, device: I2cDevice, dtype: np.dtype[np.void], rate_code: int) -> None:
         self._device = device
         self._dtype = dtype
@@ -90,6 +89,9 @@ class PatternFifo:
         words, empty = status & 0xFFF, bool(status & 0x1000)
         self._in_step = (status >> 16) & 0x3FF == 0
         return Level(words // _AXES, bool(status & 0x4000) or (not words and not empty))
+
+    def overflowed(self) -> bool:
+        return True  # reading it clears OVER_RUN
 
     def take(self, count: int) -> Samples | None:
         """Whole patterns.

@@ -1,6 +1,11 @@
-"""The MPU-6050 and its kin as their data sheets have them: parts, registers, ranges, filters."""
+"""The MPU-6050 and its kin as their data sheets have them: parts, registers, ranges, filters.
+
+Sections of RM-MPU-6000A-00 rev. 4.2; of RM-MPU-6500A-00 rev. 2.1 where it says 6500.
+"""
 
 from typing import NamedTuple
+
+from drivers._registers import Field
 
 
 class Part(NamedTuple):
@@ -28,17 +33,6 @@ PARTS = {
     0x74: Part("MPU-6515", 512, 333.87, 21.0, *_FILTERS_6500, True),
 }
 """By WHO_AM_I. Product specifications: temperature in "Electrical Specifications", FIFO in 7.17 (6050), 4.17 (6500)."""
-
-
-class Field(NamedTuple):
-    """Some bits of a register."""
-
-    name: str
-    width: int
-    address: int
-    shift: int
-    section: str
-    """In RM-MPU-6000A-00 rev. 4.2; RM-MPU-6500A-00 rev. 2.1 where it says 6500."""
 
 
 # fmt: off

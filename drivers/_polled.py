@@ -102,13 +102,6 @@ def until(ready: Callable[[], bool], conversion_s: float, chip: str) -> Generato
     )
 
 
-def bus_mistakes(bus: int | str) -> Mistakes:
-    """What is wrong with the option `bus`."""
-    if isinstance(bus, str) and bus != "virtual" and not bus.startswith("/dev/"):
-        return [("bus", bus, 'a number, a path such as "/dev/i2c-1", or "virtual"')]
-    return []
-
-
 def rate_mistakes(rate_hz: float, conversion_s: float, transfers: int, what: str) -> Mistakes:
     """What is wrong with the option `rate_hz`, where a sample takes `conversion_s` and transfers of a few bytes.
 

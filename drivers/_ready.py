@@ -22,18 +22,19 @@ class Source(Protocol):
 class Ready:
     """Turns single samples into blocks; what a late read lost is estimated from the time."""
 
-    def __init__(self, source: Source, rate_hz: float) -> None:
+    def __init__(self, rate_hz: float) -> None:
         self.counters = {"overruns": 0}
-        self._source = source
+        self._source: Source
         self._period_ns = 1e9 / rate_hz
         self._look_ns = 0
         self._last_ns = 0
         self._next = 0
         self._segment = 0
 
-    def begin(self) -> None:
+    def begin(self, source: Source) -> None:
         """Sample 0 is the next that the chip takes; what lies ready is thrown away."""
-        self._source.look()
+        self._source = source
+        source.look()
 
     def read(self, timeout: float) -> Block | None:
         """As `Driver.read`."""

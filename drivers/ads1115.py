@@ -8,8 +8,8 @@ import functools
 import time
 from collections.abc import Generator
 
-from drivers import Channel, DriverError, Identity, check, option
-from drivers._polled import Mistakes, Polled, Row, bus_mistakes, rate_mistakes, until
+from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers._polled import Mistakes, Polled, Row, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
@@ -55,7 +55,7 @@ class Settings:
     virtual: Virtual = option("options of the virtual chip", factory=Virtual)
 
     def __post_init__(self) -> None:
-        mistakes: Mistakes = bus_mistakes(self.bus)
+        mistakes: Mistakes = _bus.name_mistakes(self.bus)
         if not self.inputs or len({*self.inputs} & {*_MUXES}) < len(self.inputs):
             mistakes.append(("inputs", self.inputs, "one or more, each once, of " + ", ".join(_MUXES)))
         elif self.mode == "continuous" and len(self.inputs) > 1:

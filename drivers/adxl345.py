@@ -12,8 +12,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, Samples, check, option
-from drivers._fifo32 import Fifo
+from drivers import Block, Channel, DriverError, Identity, Samples, _bus, check, option
+from drivers._fifo import Fifo, Level
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
@@ -30,6 +30,7 @@ FIFO_STATUS = 0x39  # bits 5-0: entries
 # fmt: on
 
 IDENTITY = 0xE5
+FIFO_SAMPLES = 32
 RANGES_G = (2, 4, 8, 16)
 """By code of DATA_FORMAT."""
 LSB_PER_G = 256.0
@@ -53,10 +54,7 @@ class Settings:
     virtual: Virtual = option("options of the virtual chip", factory=Virtual)
 
     def __post_init__(self) -> None:
-        mistakes: list[tuple[str, object, str]] = []
-        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
-            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
-        check(self, *mistakes)
+        check(self, *_bus.name_mistakes(self.bus))
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""
@@ -72,7 +70,7 @@ class Adxl345:
     def __init__(self, settings: Settings, device: I2cDevice) -> None:
         self._settings = settings
         self._device = device
-        self._fifo = Fifo("adxl345", self, settings.rate_hz)
+        self._fifo = Fifo("adxl345", settings.rate_hz, longest_s=0.05)
         self._dtype = np.dtype([])
 
     @property
@@ -105,7 +103,7 @@ class Adxl345:
         )
         identity = Identity("ADXL345", settings.rate_hz, channels, {"accel_range_g": settings.accel_range_g})
         self._dtype = identity.dtype
-        self._fifo.begin()
+        self._fifo.begin(self, FIFO_SAMPLES)
         self._write(POWER_CTL, 0x08)
         return identity
 
@@ -115,8 +113,12 @@ class Adxl345:
     def close(self) -> None:
         self._device.close()
 
-    def level(self) -> int:
-        return self._device.read(FIFO_STATUS, 1)[0] & 0x3F
+    def level(self) -> Level:
+        entries = self._device.read(FIFO_STATUS, 1)[0] & 0x3F
+        return Level(entries, entries >= FIFO_SAMPLES)  # full stays full until it is read
+
+    def overflowed(self) -> bool:
+        return True  # reading it makes room, and nothing tells any more
 
     def take(self, count: int) -> Samples:
         data = b"".join(self._device.read(DATAX0, 6) for _ in range(count))

@@ -12,8 +12,8 @@ import time
 from collections.abc import Generator
 from typing import NamedTuple
 
-from drivers import Channel, DriverError, Identity, check, option
-from drivers._polled import Polled, Row, bus_mistakes, rate_mistakes, until
+from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers._polled import Polled, Row, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
@@ -70,7 +70,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         slow = rate_mistakes(self.rate_hz, self.conversion_s, 3, "measuring takes up to")
-        check(self, *bus_mistakes(self.bus), *slow)
+        check(self, *_bus.name_mistakes(self.bus), *slow)
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""

@@ -20,7 +20,7 @@ import time
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, check, option
+from drivers import Block, Channel, DriverError, Identity, _bus, check, option
 from drivers.ports import boottime_ns
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -78,9 +78,7 @@ class Settings:
     virtual: Virtual = option("options of the virtual chip", factory=Virtual)
 
     def __post_init__(self) -> None:
-        mistakes: list[tuple[str, object, str]] = []
-        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
-            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
+        mistakes = _bus.name_mistakes(self.bus)
         try:
             whole = len(bytes.fromhex(self.calibration)) in (0, PROFILE_BYTES)
         except ValueError:

@@ -93,8 +93,6 @@ class Settings:
 class Icm42688:
     """Reads the FIFO every 28 ms, or before it is half full, in one burst; it is the `Source` of its `Fifo`."""
 
-    latches = True
-
     def __init__(self, settings: Settings, device: I2cDevice) -> None:
         self._settings = settings
         self._device = device
@@ -138,6 +136,9 @@ class Icm42688:
         """From INT_STATUS, FIFO_COUNTH and FIFO_COUNTL [14.21 to 14.23], which lie side by side."""
         status, *count = self._device.read(INT_STATUS.address, 3)
         return Level(int.from_bytes(count, "big") // _PACKET.itemsize, bool(status & FIFO_FULL))
+
+    def overflowed(self) -> bool:
+        return self.level().overflowed  # latched
 
     def take(self, count: int) -> Samples | None:
         """Packets of structure 3 [6.1].

@@ -9,8 +9,8 @@ import dataclasses
 import math
 from collections.abc import Generator
 
-from drivers import Channel, DriverError, Identity, check, option
-from drivers._polled import Polled, Row, bus_mistakes, rate_mistakes, until
+from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers._polled import Polled, Row, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
@@ -52,7 +52,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         what = f"2 x {self.averages} conversions take up to"
-        check(self, *bus_mistakes(self.bus), *rate_mistakes(self.rate_hz, self.conversion_s, 3, what))
+        check(self, *_bus.name_mistakes(self.bus), *rate_mistakes(self.rate_hz, self.conversion_s, 3, what))
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""

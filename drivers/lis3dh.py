@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
-from drivers import Block, DriverError, Identity, check, option
+from drivers import Block, DriverError, Identity, _bus, check, option
 from drivers._lis3dh import FASTEST_12_BIT_HZ, G_PER_LSB, IDENTITY, RATES_HZ, WHO_AM_I, Accelerometer
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -25,9 +25,7 @@ class Settings:
     virtual: Virtual = option("options of the virtual chip", factory=Virtual)
 
     def __post_init__(self) -> None:
-        mistakes: list[tuple[str, object, str]] = []
-        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
-            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
+        mistakes = _bus.name_mistakes(self.bus)
         if self.resolution_bits == 12 and self.rate_hz > FASTEST_12_BIT_HZ:
             mistakes.append(("rate_hz", self.rate_hz, "at most 100 with resolution_bits = 12"))
         check(self, *mistakes)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Identity, Samples, check, option, samples_dtype
+from drivers import Block, Identity, Samples, _bus, check, option, samples_dtype
 from drivers._lis3dh import G_PER_LSB, RATES_HZ, Accelerometer
 from drivers._lsm303_magnetometer import ADDRESS as MAGNETOMETER
 from drivers._lsm303_magnetometer import LSB_PER_GAUSS, Magnetometer
@@ -23,7 +23,7 @@ from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
 ACCELEROMETER = 0x19
-_SHORTEST_S = 0.01
+_SHORTEST_S, _LONGEST_S = 0.01, 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +47,7 @@ class Settings:
     virtual: Virtual = option("options of the virtual chips", factory=Virtual)
 
     def __post_init__(self) -> None:
-        mistakes: list[tuple[str, object, str]] = []
-        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
-            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
-        check(self, *mistakes)
+        check(self, *_bus.name_mistakes(self.bus))
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""
@@ -73,17 +70,18 @@ class Lsm303:
     def __init__(self, settings: Settings, accelerometer: I2cDevice, magnetometer: I2cDevice) -> None:
         self._settings = settings
         self._devices = accelerometer, magnetometer
+        both = settings.sensors == "both"
         self._accelerometer = Accelerometer(
             "lsm303",
             accelerometer,
             rate_hz=settings.rate_hz,
             range_g=settings.accel_range_g,
-            at_most_s=max(_SHORTEST_S, 1 / settings.mag_rate_hz) if settings.sensors == "both" else 1.0,
+            longest_s=min(_LONGEST_S, max(_SHORTEST_S, 1 / settings.mag_rate_hz)) if both else _LONGEST_S,
         )
         self._magnetometer = Magnetometer(
             magnetometer, rate_hz=settings.mag_rate_hz, range_gauss=settings.mag_range_gauss
         )
-        self._fields = Ready(self._magnetometer, settings.mag_rate_hz)
+        self._fields = Ready(settings.mag_rate_hz)
         self._dtype = samples_dtype((*self._accelerometer.channels, *self._magnetometer.channels))
 
     @property
@@ -96,7 +94,7 @@ class Lsm303:
             self._magnetometer.recognise()
             self._magnetometer.prepare()
             if sensors == "magnetometer":
-                self._fields.begin()
+                self._fields.begin(self._magnetometer)
             self._magnetometer.wake()
         if sensors == "magnetometer":
             field = self._magnetometer

@@ -3,11 +3,11 @@
 import dataclasses
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, Samples, boottime_ns, check, option
+from drivers import Block, Channel, DriverError, Identity, Samples, _bus, check, option
+from drivers._fifo import Fifo, Level
 from drivers._mpu6050 import (
     A_DLPF_CFG,
     ACCEL_RANGE,
@@ -30,28 +30,15 @@ from drivers._mpu6050 import (
     PARTS,
     SMPLRT_DIV,
     WHO_AM_I,
-    Field,
     Part,
 )
+from drivers._registers import Registers
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
 _INTERNAL_HZ = 1000.0
 _RESET_S = 0.1  # [4.28] names 100 ms
 _WAKE_S = 0.06  # gyroscope 30 ms, typically; product specification 6.1
-_INTERVAL_S = 0.028
-_FILL = 0.45
-"""How full the FIFO may get between two reads, where the rate allows for _INTERVAL_S at all."""
-_FASTEST = 1.1
-"""How much faster than nominal the chip's clock can be at most; 1.05 with the internal oscillator."""
-
-
-class Sight(NamedTuple):
-    """A look at the FIFO: between these two times `newest` was the newest sample."""
-
-    newest: int
-    before_ns: int
-    after_ns: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +68,7 @@ class Settings:
     virtual: VirtualMpu = option("options of the virtual chip", factory=VirtualMpu)
 
     def __post_init__(self) -> None:
-        mistakes: list[tuple[str, object, str]] = []
-        if isinstance(self.bus, str) and self.bus != "virtual" and not self.bus.startswith("/dev/"):
-            mistakes.append(("bus", self.bus, 'a number, a path such as "/dev/i2c-1", or "virtual"'))
+        mistakes = _bus.name_mistakes(self.bus)
         if not 4 <= self.rate_hz <= _INTERNAL_HZ:
             mistakes.append(("rate_hz", self.rate_hz, "from 4 to 1000"))
         elif abs(self.actual_rate_hz / self.rate_hz - 1) > 1e-3:
@@ -110,33 +95,25 @@ class Settings:
 
 
 class Mpu6050:
-    """Reads the FIFO every 28 ms, or before it is half full, in one burst.
-
-    After an overflow nobody knows where in the FIFO a sample begins: it is emptied, the next index is estimated from
-    the time, and a new segment begins.
-    """
+    """Reads the FIFO every 28 ms, or before it is half full, in one burst; it is the `Source` of its `Fifo`."""
 
     def __init__(self, settings: Settings, device: I2cDevice) -> None:
-        self.counters = {"overflows": 0}
         self._settings = settings
         self._device = device
-        self._period_ns = 1e9 / settings.actual_rate_hz
+        self._registers = Registers(device)
         self._words = 7 if settings.temperature else 6
         self._frame = 2 * self._words
         self._dtype = np.dtype([])
         self._fifo_bytes = 0
-        self._interval_ns = 0
-        self._next = 0  # index of the oldest sample in the FIFO
-        self._end = 0  # index after the last sample that was handed out
-        self._segment = 0
-        self._begun = self._seen = Sight(-1, 0, 0)  # the first and the last one of this segment
+        self._fifo = Fifo("mpu6050", settings.actual_rate_hz)
+        self.counters: Mapping[str, int] = self._fifo.counters
 
     def start(self) -> Identity:
         part = self._recognise()
         settings = self._settings
-        self._write({DEVICE_RESET: 1})
+        self._registers.write({DEVICE_RESET: 1})
         time.sleep(_RESET_S)
-        self._write({CLOCK: 1})  # awake; the gyroscope's PLL is steadier than the internal oscillator
+        self._registers.write({CLOCK: 1})  # awake; the gyroscope's PLL is steadier than the internal oscillator
         time.sleep(_WAKE_S)
         code = 1 + FILTERS_6050[0].index(settings.filter_hz)
         wanted = {
@@ -146,57 +123,28 @@ class Mpu6050:
             ACCEL_RANGE: list(ACCEL_RANGES_G).index(settings.accel_range_g),
             **({A_DLPF_CFG: code} if part.own_accel_filter else {}),
         }
-        self._write(wanted)
-        for field, value in wanted.items():
-            if self._read(field) != value:
-                raise DriverError(
-                    f"{part.model}: register {field.name} does not keep {value}; "
-                    "a bad connection, or a counterfeit chip (check WHO_AM_I and the wiring)"
-                )
-        self._write({OVERFLOW_INT_EN: 1})  # its pin need not be connected
+        self._registers.keep(wanted, part.model)
+        self._registers.write({OVERFLOW_INT_EN: 1})  # its pin need not be connected
         identity = self._identity(part, code)
         self._dtype = identity.dtype
         self._fifo_bytes = part.fifo_bytes
-        self._interval_ns = int(min(_INTERVAL_S * 1e9, _FILL * part.fifo_bytes / self._frame * self._period_ns))
-        before_ns, after_ns = self._empty_fifo()
-        self._begun = self._seen = Sight(-1, before_ns, after_ns)
+        self._fifo.begin(self, part.fifo_bytes // self._frame)
         return identity
 
     def read(self, timeout: float) -> Block | None:
-        wait_ns = self._seen.after_ns + self._interval_ns - boottime_ns()
-        if wait_ns > 0:
-            time.sleep(min(timeout, wait_ns / 1e9))
-            if wait_ns > timeout * 1e9:
-                return None
-        before_ns = boottime_ns()
-        count = int.from_bytes(self._device.read(FIFO_COUNT.address, 2), "big")
-        after_ns = boottime_ns()
-        samples = count // self._frame
-        newest = self._next + samples - 1
-        self._check_plausible(count, newest, after_ns)
-        data = self._device.read_fifo(FIFO_DATA.address, samples * self._frame) if samples else b""
-        if self._overflowed(count, boottime_ns() - before_ns):
-            self._recover()
-            return None
-        self._seen = Sight(newest, before_ns, after_ns)
-        if not samples:
-            return None
-        block = Block(
-            first=self._next,
-            samples=self._decode(data),
-            observed_ns=after_ns,
-            newest=newest,
-            lost=self._next - self._end,
-            exact=self._next == self._end,
-            segment=self._segment,
-        )
-        self._next = self._end = block.end
-        return block
+        return self._fifo.read(timeout)
 
     def close(self) -> None:
         self._device.close()
 
-    def _decode(self, data: bytes) -> Samples:
+    def level(self) -> Level:
+        count = int.from_bytes(self._device.read(FIFO_COUNT.address, 2), "big")
+        return Level(count // self._frame, count == self._fifo_bytes)
+
+    def overflowed(self) -> bool:
+        return self._registers.read(OVERFLOW_INT) == 1
+
+    def take(self, count: int) -> Samples:
         """Whole samples out of the FIFO.
 
             byte  0       2       4       6             6 or 8  8 or 10 10 or 12
@@ -205,6 +153,7 @@ class Mpu6050:
 
         Temperature, which stands between them for its register's sake, becomes the last channel.
         """
+        data = self._device.read_fifo(FIFO_DATA.address, count * self._frame)
         words = np.frombuffer(data, ">i2").reshape(-1, self._words)
         if self._words == 7:
             words = words[:, (0, 1, 2, 4, 5, 6, 3)]
@@ -212,43 +161,15 @@ class Mpu6050:
         samples.flags.writeable = False
         return samples
 
-    def _overflowed(self, count: int, reading_ns: int) -> bool:
-        """Whether it did, until now. Asking takes a transfer, spent only where it may have filled up."""
-        filled = count + self._frame * (1 + _FASTEST * reading_ns / self._period_ns)
-        return count >= self._fifo_bytes or (filled > self._fifo_bytes and self._read(OVERFLOW_INT) == 1)
-
-    def _check_plausible(self, count: int, newest: int, now_ns: int) -> None:
-        """A noisy line must not invent samples."""
-        possible = self._seen.newest + _FASTEST * (now_ns - self._seen.before_ns) / self._period_ns + 2
-        if count > self._fifo_bytes or newest > possible:
-            raise DriverError(
-                f"mpu6050: the FIFO claims {count} bytes, more than there can be; noise on the bus:"
-                " check pull-up resistors, shorten the cable, try a slower bus"
-            )
-
-    def _recover(self) -> None:
-        """Empties the FIFO after an overflow and estimates the index of the next sample."""
-        self.counters["overflows"] += 1
-        seen, watched_ns = self._seen, self._seen.after_ns - self._begun.after_ns
-        period_ns = self._period_ns
-        if watched_ns > 1e9 and seen.newest > self._begun.newest:  # then the chip's own period is known better
-            period_ns = watched_ns / (seen.newest - self._begun.newest)
-        before_ns, after_ns = self._empty_fifo()
-        self._next = max(self._next + 1, seen.newest + 1 + round((after_ns - seen.after_ns) / period_ns))
-        self._segment += 1
-        self._begun = self._seen = Sight(self._next - 1, before_ns, after_ns)
-
-    def _empty_fifo(self) -> tuple[int, int]:
-        """Off, emptied, on: it begins with a whole sample, taken after the two times between which it was put on."""
-        self._write({FIFO_ENABLE: 0})
-        self._write({FIFO_RESET: 1})
-        self._write({FIFO_TEMPERATURE: int(self._settings.temperature), FIFO_ROTATION: 7, FIFO_ACCEL: 1})
-        before_ns = boottime_ns()
-        self._write({FIFO_ENABLE: 1})
-        return before_ns, boottime_ns()
+    def restart(self) -> None:
+        """Off, emptied, on: it begins with a whole sample."""
+        self._registers.write({FIFO_ENABLE: 0})
+        self._registers.write({FIFO_RESET: 1})
+        self._registers.write({FIFO_TEMPERATURE: int(self._settings.temperature), FIFO_ROTATION: 7, FIFO_ACCEL: 1})
+        self._registers.write({FIFO_ENABLE: 1})
 
     def _recognise(self) -> Part:
-        answer = self._read(WHO_AM_I)
+        answer = self._registers.read(WHO_AM_I)
         if answer not in PARTS:
             known = ", ".join(f"0x{code:02x} {part.model}" for code, part in PARTS.items())
             raise DriverError(
@@ -271,15 +192,3 @@ class Mpu6050:
             "gyro_filter_hz": part.gyro_filters_hz[code - 1],
         }
         return Identity(part.model, settings.actual_rate_hz, tuple(channels), setup)
-
-    def _read(self, field: Field) -> int:
-        (value,) = self._device.read(field.address, 1)
-        return (value >> field.shift) & ((1 << field.width) - 1)
-
-    def _write(self, fields: Mapping[Field, int]) -> None:
-        """Writes whole registers; of each, the bits not named become 0."""
-        registers: dict[int, int] = {}
-        for field, value in fields.items():
-            registers[field.address] = registers.get(field.address, 0) | value << field.shift
-        for address, byte in registers.items():
-            self._device.write(address, bytes([byte]))

@@ -9,8 +9,8 @@ import dataclasses
 import time
 from collections.abc import Generator
 
-from drivers import Channel, DriverError, Identity, check, option
-from drivers._polled import Polled, Row, bus_mistakes, rate_mistakes
+from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers._polled import Polled, Row, rate_mistakes
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
@@ -60,7 +60,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         slow = rate_mistakes(self.rate_hz, self.conversion_s, 3, "gathering light takes up to")
-        check(self, *bus_mistakes(self.bus), *slow)
+        check(self, *_bus.name_mistakes(self.bus), *slow)
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""

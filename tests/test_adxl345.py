@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers import Block, DriverError, Samples, SettingsError, _fifo32, boottime_ns
+from drivers import Block, DriverError, Samples, SettingsError, _fifo, boottime_ns
 from drivers.adxl345 import Adxl345, Settings
 from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual import Virtual
@@ -51,7 +51,7 @@ class InProcess:
 
 def simulated(monkeypatch: pytest.MonkeyPatch, settings: Settings, **virtual: Any) -> tuple[Adxl345, SimulatedBus]:
     """A driver and its chip in simulated time."""
-    bus = SimulatedBus(monkeypatch, _fifo32, virtual_adxl345)
+    bus = SimulatedBus(monkeypatch, _fifo, virtual_adxl345)
     bus.chip = Chip(Virtual(**virtual).document())
     return Adxl345(settings, I2cDevice(bus, "adxl345", 1, settings.address)), bus
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers import Block, DriverError, Samples, SettingsError, _fifo32, _ready
+from drivers import Block, DriverError, Samples, SettingsError, _fifo, _ready
 from drivers.lsm303 import Lsm303, Settings
 from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual import Virtual
@@ -49,7 +49,7 @@ def read_until(driver: Lsm303, end: int) -> list[Block]:
 def simulated(monkeypatch: pytest.MonkeyPatch, settings: Settings, **virtual: Any) -> tuple[Lsm303, SimulatedBus]:
     """A driver and its chips in simulated time."""
     document = Virtual(**virtual).document()
-    one = SimulatedBus(monkeypatch, _fifo32, _ready, virtual_lis3dh, virtual_lsm303)
+    one = SimulatedBus(monkeypatch, _fifo, _ready, virtual_lis3dh, virtual_lsm303)
     one.chip = Lis3dh(document)
     other = one.beside(Magnetometer(document))
     return Lsm303(settings, I2cDevice(one, "lsm303", 1, 0x19), I2cDevice(other, "lsm303", 1, 0x1E)), one
@@ -87,7 +87,7 @@ def test_in_one_stream_the_field_is_that_of_the_same_moment(
     got = np.concatenate([block.samples for block in read_until(driver, int(4 * rate_hz))])
     all_sent = accelerations(0, len(got), rate_hz)
     assert all(np.array_equal(got[name], all_sent[name]) for name, _ in ACCELERATION), "none missing"
-    assert driver.counters == {"overflows": 0}
+    assert driver.counters == {"overflows": 0, "resyncs": 0}
     known = fields(0, int(5 * mag_rate_hz), mag_rate_hz)
     x, y, z = (known[name] for name, _ in FIELD)
     for index in range(len(got) // 4, len(got)):
@@ -129,7 +129,7 @@ def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPat
     before = read_until(driver, 1000)[-1]
     bus.sleep(0.4)
     after = read_until(driver, before.end + 400)
-    assert driver.counters == {"overflows": 1}
+    assert driver.counters == {"overflows": 1, "resyncs": 0}
     assert (after[0].segment, after[0].exact) == (1, False)
     got = np.concatenate([block.samples for block in after])
     all_sent = accelerations(before.end, 1000, 400.0)
