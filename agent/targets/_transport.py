@@ -21,7 +21,7 @@ from agent.targets import Failed, Later, Refused, Stopped, Unreachable
 Body = Generator[bytes | memoryview, None, None]
 
 _ANSWER_BYTES = 4096
-"""As much of an answer's body is read; of a longer one the connection is given up."""
+"""As much of an answer's body is read, unless more is asked for; of a longer one the connection is given up."""
 _ANSWER_S = 60.0
 _REDIRECTS = 3
 
@@ -93,15 +93,24 @@ class Host:
         self._live: set[_Cuttable] = set()
         self._closed = False
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Body],
+        *,
+        answer_bytes: int = _ANSWER_BYTES,
+    ) -> Answer:
         """Sends one request, to a URL of this host, and reads its answer. 307 and 308 are followed on the host.
 
         `body` makes the content (headers must have its Content-Length); what it raises aborts the request and comes
-        out. Raises Unreachable where nobody answers, Failed where it breaks off in the middle, Stopped after `close`.
+        out. At least `answer_bytes` of the answer's text are read, where there are so many. Raises Unreachable where
+        nobody answers, Failed where it breaks off in the middle, Stopped after `close`.
         """
         try:
             for _ in range(_REDIRECTS):
-                answer = self._exchange(method, url, headers, body)
+                answer = self._exchange(method, url, headers, body, answer_bytes)
                 location = urllib.parse.urljoin(url, answer.headers.get("location", ""))
                 if answer.status not in (307, 308) or not _same_host(location, url):
                     break
@@ -125,7 +134,9 @@ class Host:
             pool.close()
             manager.clear()
 
-    def _exchange(self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
+    def _exchange(
+        self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body], answer_bytes: int
+    ) -> Answer:
         manager, pool = self._open()
         options: Any = {"headers": headers, "redirect": False, "retries": False, "preload_content": False}
         content: Any  # urllib3 sends memoryviews as well, and its types do not know
@@ -134,11 +145,12 @@ class Host:
                 response = pool.urlopen(method, url[len(self.url) - 1 :], content, **options)
             else:
                 response = manager.urlopen(method, url, body=content, **options)
-        text, ended, until = b"", response.length_remaining == 0, time.monotonic() + _ANSWER_S
+        text, ended, until = bytearray(), response.length_remaining == 0, time.monotonic() + _ANSWER_S
         try:
-            while not ended and len(text) < _ANSWER_BYTES and time.monotonic() < until:
-                piece = response.read1(_ANSWER_BYTES)
-                text, ended = text + piece, not piece
+            while not ended and len(text) < answer_bytes and time.monotonic() < until:
+                piece = response.read1(answer_bytes)
+                text += piece
+                ended = not piece
         finally:
             if ended:
                 response.release_conn()
