@@ -22,6 +22,7 @@ Body = Generator[bytes | memoryview, None, None]
 
 _ANSWER_BYTES = 4096
 """As much of an answer's body is read, unless more is asked for; of a longer one the connection is given up."""
+_TAKEN_BYTES = 1 << 16
 _ANSWER_S = 60.0
 _REDIRECTS = 3
 
