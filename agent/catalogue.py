@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import glob
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 from agent.capture import Capture, CaptureConfiguration, sync_directory
 from agent.database import Database
+from agent.folder import called
 from agent.query import Entry, Query, Scalar, where
 
 __all__ = ["Catalogue", "Entry", "Owe", "Query"]
@@ -270,7 +270,7 @@ class Catalogue:
         except (OSError, ValueError) as error:
             if not isinstance(error, FileNotFoundError):
                 log.warning("%s: deleted, though its sidecar cannot be read: %s", entry.name, error)
-            files = (*sidecar.parent.glob(f"{glob.escape(entry.name)}.*"), sidecar)
+            files = (*called(sidecar.parent, entry.name), sidecar)
         for path in files:
             path.unlink(missing_ok=True)
 

@@ -1,7 +1,6 @@
 """The developer: one thread that turns finished negatives into captures, in slices that leave the interpreter free."""
 
 import errno
-import glob
 import logging
 import queue
 import time
@@ -14,6 +13,7 @@ from agent.clock import Clock, iso
 from agent.database import DatabaseDamaged, DatabaseWaits
 from agent.film import Film
 from agent.finishing import Finishing
+from agent.folder import called
 from agent.formats import Format, Unfit, format_module
 from agent.quarantine import set_aside
 from agent.worker import Worker
@@ -231,7 +231,7 @@ class Developer:
     def _made_of(self, negative: Path) -> list[Path]:
         """What was made of it and lies beside it still, whole or in part."""
         stem = negative.name.partition(".negative")[0]
-        return sorted(path for path in self._folder.glob(f"{glob.escape(stem)}.*") if ".negative" not in path.suffixes)
+        return [path for path in called(self._folder, stem) if ".negative" not in path.suffixes]
 
     @property
     def queued(self) -> int:

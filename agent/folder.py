@@ -6,6 +6,11 @@ from pathlib import Path
 from typing import Self
 
 
+def called(folder: Path, stem: str) -> list[Path]:
+    """The files in a folder whose names are `stem`, a point, and more. (`glob` would keep a pattern for each stem.)"""
+    return sorted(folder / name for name in os.listdir(folder) if name.startswith(f"{stem}."))
+
+
 class Busy(Exception):
     """Another daemon runs on this data folder."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.database import Database
+from agent.folder import called
 from agent.outbox import Outbox
 from agent.quarantine import set_aside
 
@@ -102,7 +103,7 @@ def _whole(sidecar: Path, quarantine: Path, *, hashed: bool) -> Capture | None:
         capture = Capture.load(sidecar)
         files, reason = capture.files, capture.damage(whole=hashed)
     except (ValueError, KeyError, TypeError) as error:
-        files, reason = tuple(sorted(sidecar.parent.glob(f"{_literal(sidecar.stem)}.*"))), f"bad sidecar: {error}"
+        files, reason = tuple(called(sidecar.parent, sidecar.stem)), f"bad sidecar: {error}"
     else:
         if capture.name != sidecar.stem:
             files, reason = (sidecar,), f"is the sidecar of {capture.name}"
@@ -142,10 +143,6 @@ def _sweep(folder: Path, claimed: Container[str], quarantine: Path) -> int:
             _report(set_aside(quarantine, [path], "no sidecar names it"), "no sidecar names it")
             count += 1
     return count
-
-
-def _literal(stem: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
 
 
 def _report(folder: Path, reason: str) -> None:
