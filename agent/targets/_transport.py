@@ -102,16 +102,18 @@ class Host:
         body: Callable[[], Body],
         *,
         answer_bytes: int = _ANSWER_BYTES,
+        take: Callable[[bytes], object] | None = None,
     ) -> Answer:
         """Sends one request, to a URL of this host, and reads its answer. 307 and 308 are followed on the host.
 
         `body` makes the content (headers must have its Content-Length); what it raises aborts the request and comes
-        out. At least `answer_bytes` of the answer's text are read, where there are so many. Raises Unreachable where
-        nobody answers, Failed where it breaks off in the middle, Stopped after `close`.
+        out. At least `answer_bytes` of the answer's text are read, where there are so many. `take` gets all of a 2xx
+        answer's content a piece at a time, and its `text` is then empty; what it raises comes out. Raises Unreachable
+        where nobody answers, Failed where it breaks off in the middle, Stopped after `close`.
         """
         try:
             for _ in range(_REDIRECTS):
-                answer = self._exchange(method, url, headers, body, answer_bytes)
+                answer = self._exchange(method, url, headers, body, answer_bytes, take)
                 location = urllib.parse.urljoin(url, answer.headers.get("location", ""))
                 if answer.status not in (307, 308) or not _same_host(location, url):
                     break
@@ -136,7 +138,13 @@ class Host:
             manager.clear()
 
     def _exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body], answer_bytes: int
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Body],
+        answer_bytes: int,
+        take: Callable[[bytes], object] | None,
     ) -> Answer:
         manager, pool = self._open()
         options: Any = {"headers": headers, "redirect": False, "retries": False, "preload_content": False}
@@ -147,11 +155,16 @@ class Host:
             else:
                 response = manager.urlopen(method, url, body=content, **options)
         text, ended, until = bytearray(), response.length_remaining == 0, time.monotonic() + _ANSWER_S
+        if not 200 <= response.status < 300:
+            take = None
         try:
-            while not ended and len(text) < answer_bytes and time.monotonic() < until:
-                piece = response.read1(answer_bytes)
-                text += piece
+            while not ended and (take or (len(text) < answer_bytes and time.monotonic() < until)):
+                piece = response.read1(_TAKEN_BYTES if take else answer_bytes)
                 ended = not piece
+                if take:
+                    take(piece)
+                else:
+                    text += piece
         finally:
             if ended:
                 response.release_conn()
