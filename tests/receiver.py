@@ -116,6 +116,9 @@ class Receiver:
         """What happens to this request."""
         return self.faults.popleft() if self.faults else Fault()
 
+    def torn(self, request: Request, content: bytes) -> None:
+        """Hears of what came before a connection was cut."""
+
     def take(self, request: Request, content: bytes, fault: Fault) -> Fault:
         """Keeps what was sent; its answer. A server that judges what it gets has its own."""
         self.stores.append(request.path)
@@ -159,6 +162,7 @@ class Receiver:
             self._closed.wait()
             return False
         if fault.cut_after is not None:
+            self.torn(request, bytes(body))
             _cut(connection)
             return False
         if fault.answer_after is None and 200 <= fault.status < 300:

@@ -1,34 +1,18 @@
-"""Any server that takes files by HTTP: a PUT or POST for each file, or one form for the whole capture."""
+"""Any server that takes files by HTTP: a PUT, POST or resumable upload for each file, or one form for a capture."""
 
-import base64
 import dataclasses
-import hashlib
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterable
 from typing import Any
 
-from agent.capture import Capture, Payload
-from agent.targets import (
-    Failed,
-    Home,
-    Later,
-    Progress,
-    Receipt,
-    Refused,
-    Unreachable,
-    chosen,
-    placeholders,
-    placeholders_of,
-    sidecar_content,
-    template_mistake,
-    verified,
-)
+from agent.capture import Capture
+from agent.targets import Home, Progress, Receipt, template_mistake
 from agent.targets._credentials import Credentials
-from agent.targets._transport import Answer, Body, Host, Line, judge, retry_after_s
+from agent.targets._http_files import Addresses, File, quoted
+from agent.targets._http_server import Server, accept
+from agent.targets._http_tus import Tus
+from agent.targets._transport import Answer, Body, Host, Line
 from drivers.settings import check, option
-
-_CHUNK = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +24,10 @@ class Settings:
         example="https://lab.example/captures/{device}/{date}/{name}",
     )
     method: str = option(
-        "PUT or POST: one request per file, payloads first; form: one multipart POST with all files of a capture",
+        "PUT or POST: a request per file, payloads first; form: one multipart POST with all files of a capture;"
+        " tus: resumable uploads (tus.io 1.0), made at url",
         "PUT",
-        choices=("PUT", "POST", "form"),
+        choices=("PUT", "POST", "form", "tus"),
     )
     token_file: str = option("bearer token: name of a credential or secret, or path of a file", "")
     username: str = option("user of basic authentication", "")
@@ -85,34 +70,6 @@ class Settings:
         return Http(self, home)
 
 
-@dataclasses.dataclass(frozen=True)
-class _File:
-    """One file of a capture on its way: its address, who it is, and how to read it."""
-
-    name: str
-    url: str
-    key: str
-    """Idempotency key, the same for each try; a sidecar's changes with its revision."""
-    media_type: str
-    size: int
-    sha256: str
-    read: Callable[[], Iterable[bytes | memoryview]]
-
-    def headers(self) -> dict[str, str]:
-        digest = base64.b64encode(bytes.fromhex(self.sha256)).decode()
-        return {
-            "Content-Type": self.media_type,
-            "Content-Digest": f"sha-256=:{digest}:",  # RFC 9530
-            "X-Content-SHA256": self.sha256,
-        }
-
-    def content(self, progress: Progress) -> Body:
-        progress.check()
-        for chunk in self.read():
-            yield chunk
-            progress.sent(len(chunk))
-
-
 class Http:
     """Streams from disk with Content-Length, hash and idempotency key. Safe for several threads.
 
@@ -122,18 +79,10 @@ class Http:
 
     def __init__(self, settings: Settings, home: Home) -> None:
         self.formats = settings.formats
-        self._home = home
         self._method = settings.method
         # one request per file needs an address per file: then {name} has its suffix
-        one_each = settings.method != "form" and "{file}" not in settings.url
-        self._url = settings.url.replace("{name}", "{file}") if one_each else settings.url
-        self._placeholders = placeholders_of(self._url)
-        self._credentials = Credentials(
-            home,
-            settings.token_file or settings.password_file or settings.header_file,
-            username=settings.username,
-            header=settings.header_name,
-        )
+        one_each = settings.method in ("PUT", "POST") and "{file}" not in settings.url
+        self._addresses = Addresses(settings.url.replace("{name}", "{file}") if one_each else settings.url, home)
         line = Line(
             connect_s=settings.connect_timeout_s,
             idle_s=settings.idle_timeout_s,
@@ -142,70 +91,63 @@ class Http:
             key_file=settings.key_file,
             proxy=settings.proxy,
         )
-        self._host = Host(urllib.parse.urljoin(settings.url, "/"), line)
+        credentials = Credentials(
+            home,
+            settings.token_file or settings.password_file or settings.header_file,
+            username=settings.username,
+            header=settings.header_name,
+        )
+        self._server = Server(Host(urllib.parse.urljoin(settings.url, "/"), line), credentials)
+        self._tus = Tus(self._server)
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers payloads and sidecar. The receipt has address and status of each file, or of the form."""
-        payloads = [self._payload(capture, payload) for payload in chosen(capture, self.formats)]
-        files = [*payloads, self._sidecar(capture)]
+        files = self._addresses.files(capture, self.formats)
         try:
             if self._method == "form":
                 return self._form(capture, files, progress)
             return self._one_by_one(files, progress)
-        except (Refused, Later, Unreachable, Failed) as error:
-            progress.check()  # what comes of cutting the connection is no fault
-            error.args = tuple(self._credentials.hidden(str(text)) for text in error.args)
+        except Exception as error:
+            self._server.censor(error, progress)
             raise
-
-    def probe(self) -> list[str]:
-        """Asks, with the credentials, for the headers of the folder that is in no braces: nothing is sent or changed.
-
-        Whether files are taken shows with the first capture: only 401, 403, 407 and 5xx tell something beforehand.
-        """
-        url = self._url.partition("{")[0].rpartition("/")[0] + "/"
-        try:
-            answer = self._request(url, {"Content-Length": "0"}, _nothing, method="HEAD")
-            if answer.status in (401, 403, 407) or answer.status >= 500:
-                judge(answer)
-        except (Later, Unreachable, Failed) as error:
-            error.args = tuple(self._credentials.hidden(str(text)) for text in error.args)
-            raise
-        return [f"{url} is there and does not refuse us: it answers {answer.status} to HEAD"]
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
-        self._host.close()
+        self._server.close()
 
-    def _one_by_one(self, files: list[_File], progress: Progress) -> Receipt:
+    def _one_by_one(self, files: list[File], progress: Progress) -> Receipt:
         accepted: dict[str, dict[str, Any]] = dict(progress.state.get("files", {}))
         for file in files:
             done = accepted.get(file.name, {})
             if (done.get("key"), done.get("url")) == (file.key, file.url):
                 continue  # taken in an earlier try, at this address
-            answer = self._send(file, progress)
-            accepted[file.name] = {"url": file.url, "key": file.key, "status": answer.status}
+            accepted[file.name] = {"url": file.url, "key": file.key}
+            if self._method == "tus":
+                accepted[file.name]["upload"] = self._tus.deliver(file, progress)
+            else:
+                accepted[file.name]["status"] = self._send(file, progress).status
             if file is not files[-1]:
                 progress.save({"files": accepted})
         return {"files": {file.name: accepted[file.name] for file in files}}
 
-    def _send(self, file: _File, progress: Progress) -> Answer:
+    def _send(self, file: File, progress: Progress) -> Answer:
         headers = file.headers() | {"Content-Length": str(file.size), "Idempotency-Key": file.key}
         if self._method == "POST":
-            headers["Content-Disposition"] = f'attachment; filename="{_quoted(file.name)}"'
-        answer = self._request(file.url, headers, lambda: file.content(progress))
+            headers["Content-Disposition"] = f'attachment; filename="{quoted(file.name)}"'
+        answer = self._server.request(self._method, file.url, headers, lambda: file.content(progress))
         if answer.status == 409:
             has = (answer.headers.get("x-content-sha256", ""), answer.headers.get("etag", "").strip('W/"'))
             if file.sha256 in (text.lower() for text in has):
                 return answer
-        _judge(answer)
+        accept(answer)
         return answer
 
-    def _form(self, capture: Capture, files: list[_File], progress: Progress) -> Receipt:
+    def _form(self, capture: Capture, files: list[File], progress: Progress) -> Receipt:
         boundary = f"capture-{uuid.uuid4().hex}"
         heads = []
         for file in files:
             field = "sidecar" if file is files[-1] else "file"
-            place = f'form-data; name="{field}"; filename="{_quoted(file.name)}"'
+            place = f'form-data; name="{field}"; filename="{quoted(file.name)}"'
             lines = {"Content-Disposition": place, **file.headers()}
             text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
             heads.append(f"--{boundary}\r\n{text}\r\n".encode())
@@ -224,60 +166,6 @@ class Http:
             "Content-Length": str(size),
             "Idempotency-Key": f"{capture.uuid}/{capture.revision}",
         }
-        answer = self._request(files[0].url, headers, form)
-        _judge(answer)
+        answer = self._server.request("POST", files[0].url, headers, form)
+        accept(answer)
         return {"url": answer.url, "status": answer.status, "files": [file.name for file in files]}
-
-    def _request(self, url: str, headers: dict[str, str], body: Callable[[], Body], method: str = "") -> Answer:
-        """One request; a second one where the server refuses our secret and there is a new one."""
-        method = method or ("PUT" if self._method == "PUT" else "POST")
-        answer = self._host.send(method, url, headers | self._credentials.headers(), body)
-        if answer.status == 401 and self._credentials.renewed():
-            answer = self._host.send(method, url, headers | self._credentials.headers(), body)
-        return answer
-
-    def _payload(self, capture: Capture, payload: Payload) -> _File:
-        return _File(
-            payload.file,
-            self._address(capture, payload.file, payload.format),
-            f"{capture.uuid}/{payload.file}",
-            payload.media_type,
-            payload.size,
-            payload.sha256,
-            lambda: verified(capture, payload, _CHUNK),
-        )
-
-    def _sidecar(self, capture: Capture) -> _File:
-        content = sidecar_content(capture)
-        name = capture.sidecar.name
-        return _File(
-            name,
-            self._address(capture, name, "json"),
-            f"{capture.uuid}/{name}/{capture.revision}",
-            "application/json",
-            len(content),
-            hashlib.sha256(content).hexdigest(),
-            lambda: (content,),
-        )
-
-    def _address(self, capture: Capture, file: str, format: str) -> str:
-        values = placeholders(capture, self._home, file, format)
-        needed = {key: _quoted(values[key]) for key in self._placeholders}
-        if {".", ".."} & set(needed.values()):
-            raise Refused(f"{capture.name} has names that would lead to another address")
-        return self._url.format_map(needed)
-
-
-def _nothing() -> Body:
-    yield from ()
-
-
-def _judge(answer: Answer) -> None:
-    """`judge`, with the two meanings of 409: still at it (with Retry-After), or another one is there."""
-    if answer.status == 409 and (after_s := retry_after_s(answer.headers)) is not None:
-        raise Later(str(answer), after_s)
-    judge(answer)
-
-
-def _quoted(text: str) -> str:
-    return urllib.parse.quote(text, safe="")

@@ -1,0 +1,71 @@
+"""The server behind an `http` target: requests that carry our credentials, and that it may ask for anew."""
+
+import urllib.parse
+from collections.abc import Callable, Mapping
+
+from agent.targets import Failed, Later, Progress, Refused, Unreachable
+from agent.targets._credentials import Credentials
+from agent.targets._transport import Answer, Body, Host, judge, retry_after_s
+
+
+class Server:
+    """One host and one secret. Safe for several threads."""
+
+    def __init__(self, host: Host, credentials: Credentials) -> None:
+        self._host = host
+        self._credentials = credentials
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Body] | None = None,
+        *,
+        answer_bytes: int = 4096,
+    ) -> Answer:
+        """One request; a second one where the server refuses our secret and there is a new one."""
+        content = body or _nothing
+        given = {"Content-Length": "0", **headers}
+        for _ in range(2):
+            answer = self._host.send(
+                method, url, given | self._credentials.headers(), content, answer_bytes=answer_bytes
+            )
+            if answer.status != 401 or not self._credentials.renewed():
+                break
+        return answer
+
+    def own(self, url: str) -> bool:
+        """Whether a URL is of this server: scheme, host and port are those of the configuration."""
+        return origin(url) == origin(self._host.url)
+
+    def censor(self, error: Exception, progress: Progress) -> None:
+        """Takes our secret out of an error, should the server have repeated it. Raises Stopped when stopping."""
+        if isinstance(error, Refused | Later | Unreachable | Failed):
+            progress.check()  # what comes of cutting the connection is no fault
+            error.args = tuple(self._credentials.hidden(str(text)) for text in error.args)
+
+    def close(self) -> None:
+        """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
+        self._host.close()
+
+
+def origin(url: str) -> tuple[str, str, int | None]:
+    """Scheme, host and port of a URL (RFC 6454); the port is None where it is not a number."""
+    parts = urllib.parse.urlsplit(url)
+    try:
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:
+        port = None
+    return parts.scheme, parts.hostname or "", port
+
+
+def accept(answer: Answer) -> None:
+    """`judge`, with the two meanings of 409: still at it (with Retry-After), or another one is there."""
+    if answer.status == 409 and (after_s := retry_after_s(answer.headers)) is not None:
+        raise Later(str(answer), after_s)
+    judge(answer)
+
+
+def _nothing() -> Body:
+    yield from ()
