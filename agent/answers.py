@@ -66,6 +66,9 @@ class Answers:
             raise CommandError(f"no stream {stream!r}; there is {', '.join(self._parts.streams)}")
         return found.latest()
 
+    def reload(self) -> str:
+        return self._parts.reload()
+
     def _recorder(self, name: str) -> Recorder:
         recorder = self._parts.recorders.get(name)
         if recorder is None:

@@ -24,6 +24,7 @@ class Asked(Protocol):
     def retry(self, target: str | None, capture: str | None) -> int: ...
     def drop(self, target: str | None, capture: str | None) -> int: ...
     def snapshot(self, stream: str) -> dict[str, Any]: ...
+    def reload(self) -> str: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ COMMANDS: Mapping[str, Command] = {
             (Argument("stream", "name of a stream", str, required=True),),
             reads_only=True,
         ),
+        Command("reload", "reads the configuration again and restarts what differs; a wrong one changes nothing"),
     )
 }
 

@@ -1,26 +1,27 @@
 """The daemon: the one file that knows everybody; it opens the far end first and the sensors last, and unwinds back."""
 
+import dataclasses
 import logging
 import os
-import queue
 import random
 import signal
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Self
+from types import TracebackType
+from typing import Any, Self
 
 from agent import commands
 from agent.answers import Answers
+from agent.assembly import Assembly
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.config.loading import Config, load
-from agent.control import Control
+from agent.config.loading import Config, ConfigError, StreamConfig, load
+from agent.control import CommandError, Control
 from agent.database import Database
 from agent.developer import Developer
 from agent.device import identify
@@ -28,17 +29,15 @@ from agent.disk_sync import DiskSync
 from agent.finishing import Finishing
 from agent.folder import Busy, DataFolder
 from agent.housekeeping import keep_dates, keep_room, rebuild_catalogue
+from agent.main_thread import MainThread
 from agent.monitor import Parts
-from agent.negative import NegativeWriter
 from agent.notify import Notify
 from agent.outbox import Outbox
-from agent.picture_writer import PictureRecorder
 from agent.pictures import settle
 from agent.rebuild import adopt
 from agent.recorders import Recorders
 from agent.retention import Retention
 from agent.ring import Ring
-from agent.sample_writer import SampleWriter
 from agent.stream import Stream
 from agent.sync import Sync
 from agent.targets import Home
@@ -47,12 +46,10 @@ from drivers.ports import boottime_ns
 
 log = logging.getLogger(__name__)
 
-EXIT_FAILED = 70
 EXIT_BUSY = 75
 _DEVELOP_S = 3.0
 """How long a stopping daemon goes on developing; what is left waits for the next start."""
 _JOIN_S = 5.0
-_READERS_S = 3.0  # together: one may be in a handshake, which holds nothing that could be lost
 _SHUTDOWN_S = 9.0  # of all stages together
 _TO_DEVELOP = 4
 """Bytes that developing may take for each byte of a negative: two or three formats."""
@@ -66,15 +63,19 @@ class Daemon:
     Entering raises Busy where another daemon has the folder.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.exit_code = 0
+    def __init__(self, config: Config, main: MainThread) -> None:
+        self.next: Config | None = None
+        """The configuration to begin anew with, where a reload has to restart everything."""
         self._config = config
-        self._end: queue.SimpleQueue[None] = queue.SimpleQueue()  # an Event is not safe in a signal handler
+        self._main = main
         self._stack = ExitStack()
         self._workers: list[Worker] = []
+        self._assembly: Assembly | None = None
         self._clock = Clock()
         self._begun_ns = boottime_ns()
         self._end_ns = 0
+        self._reloads = 0
+        self._refused = ""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -87,40 +88,42 @@ class Daemon:
     ) -> None:
         self._stack.close()
 
-    def stop(self) -> None:
-        """Asks the daemon to end; from a signal or any thread."""
-        self._end.put(None)
-
     def wait(self, notify: Notify) -> int:
-        """Until somebody stops it or a thread fails; the exit code.
+        """Until the end, or until everything has to begin anew as `next` says; the exit code."""
+        notify(READY="1", STATUS=f"{len(self._config.streams)} streams, {len(self._config.recordings)} recordings")
+        self._main.wait(notify, self._all_workers, self._change)
+        return self._main.exit_code
 
-        The watchdog is fed only while every thread has shown life within the longest silence it declared.
-        """
-        notify(READY="1")
-        every_s = None if notify.watchdog_s is None else notify.watchdog_s / 3
-        while True:
-            try:
-                self._end.get(timeout=every_s)
-                break
-            except queue.Empty:
-                pass  # time to say that all is well
-            stuck = [worker.name for worker in self._workers if worker.overdue_s()]
-            if stuck:
-                log.critical("no life in %s; the watchdog is not fed", ", ".join(stuck))
-            else:
-                notify(WATCHDOG="1")
-        notify(STOPPING="1")
-        return self.exit_code
+    def _all_workers(self) -> list[Worker]:
+        return [*self._workers, *(self._assembly.workers if self._assembly else ())]
 
-    def _failed(self, thread: str, error: BaseException) -> None:
-        """A thread of the house has failed: loud, and the end; whoever started the daemon starts it again."""
-        log.critical("thread %s failed; the daemon stops", thread, exc_info=error)
-        self.exit_code = EXIT_FAILED
-        self._end.put(None)
+    def _change(self) -> tuple[str, bool]:
+        """Checks the configuration as it is now, then restarts what differs: what that was, and whether all has to
+        begin anew. CommandError where the configuration is wrong, and then nothing has changed."""
+        assert self._assembly is not None
+        try:
+            config = load(self._config.path)
+        except ConfigError as error:
+            self._refused = "; ".join(map(str, error.mistakes))
+            log.error("the changed configuration is refused, and nothing was changed: %s", self._refused)
+            raise CommandError(f"nothing was changed: {self._refused}") from None
+        self._reloads, self._refused = self._reloads + 1, ""
+        if _beyond_assembly(config) != _beyond_assembly(self._config):
+            log.info("the configuration has changed in what everything shares: all of it is restarted")
+            self.next = config
+            return "everything is restarted", True
+        done = "; ".join(self._assembly.change(config)) or "nothing has changed"
+        logging.getLogger().setLevel(config.agent.log_level.upper())
+        self._config, self._end_ns = config, 0
+        log.info("configuration reloaded: %s", done)
+        return done, False
+
+    def _health(self) -> dict[str, Any]:
+        return {"path": str(self._config.path), "reloads": self._reloads, "error": self._refused}
 
     def _run(self, stack: ExitStack, start: Start) -> None:
         """Starts a thread that the stack will stop."""
-        worker = start(self._failed)
+        worker = start(self._main.failed)
         self._workers.append(worker)
         stack.callback(lambda: worker.stop(self._left_s(_JOIN_S)))
 
@@ -147,9 +150,7 @@ class Daemon:
         catalogue.resume_amendments(owe_again)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
-        targets = {name: (t.kind, t.settings.open(home), t.delivery) for name, t in config.targets.items()}
-        sync = Sync(targets, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance())
-        self._workers += sync.start(self._failed)
+        sync = Sync({}, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance())
         stack.callback(lambda: sync.stop(self._left_s(_JOIN_S)))
 
         finishing = Finishing(
@@ -165,23 +166,17 @@ class Daemon:
         self._run(stack, developer.start)
         stack.callback(lambda: _drain(developer, self._left_s(_DEVELOP_S)))
 
-        recorders: dict[str, SampleWriter | PictureRecorder] = {}
-
-        def negatives() -> list[NegativeWriter]:
-            return [negative for recorder in recorders.values() for negative in recorder.open_negatives()]
-
         def needed() -> int:
-            return _TO_DEVELOP * sum(negative.nbytes for negative in negatives())
+            return _TO_DEVELOP * sum(negative.nbytes for negative in assembly.negatives())
 
         disk_sync = DiskSync(
             every_s=settings.durable_every_s,
-            negatives=negatives,
+            negatives=lambda: assembly.negatives(),
             finishing=finishing,
             quarantine=folder.quarantine,
             clock=clock,
             date_wait_s=settings.date_wait_s,
         )
-        self._run(stack, disk_sync.start)
         retention = Retention(
             floor_bytes=settings.free_floor_bytes,
             floor_percent=settings.free_floor_percent,
@@ -192,19 +187,7 @@ class Daemon:
             outbox=outbox,
             captures=folder.captures,
         )
-        streams = {
-            name: Stream(
-                name,
-                stream.driver,
-                stream.settings,
-                ring=Ring(settings.ring_s, settings.ring_bytes),
-                clock=clock,
-                jitter=_chance(),
-            )
-            for name, stream in config.streams.items()
-        }
-
-        writers = Recorders(
+        recorders = Recorders(
             folder=folder,
             clock=clock,
             device=device,
@@ -213,40 +196,49 @@ class Daemon:
             room=lambda: retention.must_stop(needed()),
             configuration=catalogue.configuration,
         )
-        for name, recipe in config.recordings.items():
-            members = [streams[stream] for stream in recipe.streams]
-            pictures = all(config.streams[stream].pictures for stream in recipe.streams)
-            recorders[name] = writers.make(name, recipe, members, pictures=pictures)
-        for one in recorders.values():
-            self._run(stack, one.start)
+
+        def stream(given: StreamConfig) -> Stream:
+            ring = Ring(settings.ring_s, settings.ring_bytes)
+            return Stream(given.name, given.driver, given.settings, ring=ring, clock=clock, jitter=_chance())
+
+        assembly = self._assembly = Assembly(
+            sync=sync,
+            home=home,
+            recorders=recorders,
+            stream=stream,
+            owes=owes,
+            failed=self._main.failed,
+            left_s=self._left_s,
+        )
+        self._run(stack, disk_sync.start)
         self._run(stack, keep_room(retention, needed))
         self._run(stack, keep_dates(catalogue, clock, owe_again))
         if database.rebuilt_because:
             self._run(
                 stack, rebuild_catalogue(database, catalogue, outbox, folder=folder, targets=owes, wake=sync.wake)
             )
+        stack.callback(assembly.close)
+        assembly.change(config)
         answers = Answers(
             Parts(
                 device=device.name,
                 data_dir=settings.data_dir,
                 clock=clock,
-                streams=streams,
-                recorders=dict(recorders),
+                assembly=assembly,
                 catalogue=catalogue,
                 outbox=outbox,
                 sync=sync,
                 developer=developer,
                 disk_sync=disk_sync,
                 retention=retention,
-                workers=lambda: self._workers,
+                workers=self._all_workers,
                 begun_ns=self._begun_ns,
+                configuration=self._health,
+                reload=self._main.reload,
             )
         )
         self._run(stack, Control(settings.data_dir, lambda name, given: commands.obey(answers, name, given)).start)
-        readers = [stream.start(self._failed) for stream in streams.values()]
-        self._workers += readers
-        stack.callback(lambda: _stop_all(readers, self._left_s(_READERS_S)))
-        log.info("recording %s on %s", ", ".join(streams), settings.data_dir)
+        log.info("recording %s on %s", ", ".join(config.streams), settings.data_dir)
 
     def _take_over(self, folder: DataFolder, finishing: Finishing, developer: Developer) -> None:
         """What an earlier run left in the recording folder: pictures are finished, negatives developed."""
@@ -261,38 +253,37 @@ class Daemon:
 
 
 def run(config_path: Path) -> int:
-    """Runs a daemon until SIGTERM or SIGINT; the exit code for the process. ConfigError."""
-    config = load(config_path)
-    logging.basicConfig(level=config.agent.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
+    """Runs a daemon until SIGTERM or SIGINT; SIGHUP reloads. The exit code for the process. ConfigError."""
+    main = MainThread()
+    signal.signal(signal.SIGTERM, lambda number, frame: main.stop())
+    signal.signal(signal.SIGINT, lambda number, frame: main.stop())
+    signal.signal(signal.SIGHUP, lambda number, frame: main.hang_up())
+    config: Config | None = load(config_path)
     sys.setswitchinterval(0.001)  # a reader that waits for the interpreter gets it from the developer sooner
-    daemon = Daemon(config)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    code, notify = 0, Notify()
+    while config is not None:
+        logging.getLogger().setLevel(config.agent.log_level.upper())
+        daemon = Daemon(config, main)
+        try:
+            with daemon:
+                code = daemon.wait(notify)
+        except Busy as error:
+            log.critical("%s", error)
+            return EXIT_BUSY
+        config = daemon.next
+    return code
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        daemon.stop()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    try:
-        with daemon:
-            return daemon.wait(Notify())
-    except Busy as error:
-        log.critical("%s", error)
-        return EXIT_BUSY
+def _beyond_assembly(config: Config) -> Config:
+    """What is left of a configuration without what an assembly can change, and what is changed on the fly."""
+    agent = dataclasses.replace(config.agent, log_level="info")
+    return dataclasses.replace(config, agent=agent, streams={}, recordings={}, targets={}, formats={})
 
 
 def _chance() -> random.Random:
     """Spreads retries; guards nothing."""
     return random.Random()  # noqa: S311
-
-
-def _stop_all(workers: Sequence[Worker], within_s: float) -> None:
-    """All at once: each may be in a read that it finishes first."""
-    end_ns = boottime_ns() + int(within_s * 1e9)
-    for worker in workers:
-        worker.stopping.set()
-    for worker in workers:
-        if not worker.stop(max(0.0, (end_ns - boottime_ns()) / 1e9)):
-            log.warning("%s does not end, and is left behind", worker.name)
 
 
 def _drain(developer: Developer, within_s: float) -> None:

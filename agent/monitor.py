@@ -29,6 +29,15 @@ class Recorder(Protocol):
     def health(self) -> dict[str, Any]: ...
 
 
+class Assembled(Protocol):
+    """What a reload may change: asked for anew each time."""
+
+    @property
+    def streams(self) -> Mapping[str, Stream]: ...
+    @property
+    def recorders(self) -> Mapping[str, Recorder]: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """The running daemon, as those see it who ask it something."""
@@ -36,8 +45,7 @@ class Parts:
     device: str
     data_dir: Path
     clock: Clock
-    streams: Mapping[str, Stream]
-    recorders: Mapping[str, Recorder]
+    assembly: Assembled
     catalogue: Catalogue
     outbox: Outbox
     sync: Sync
@@ -46,6 +54,18 @@ class Parts:
     retention: Retention
     workers: Callable[[], Sequence[Worker]]
     begun_ns: int
+    configuration: Callable[[], Mapping[str, Any]]
+    """Which file, how often it was read again, and why the last time was refused."""
+    reload: Callable[[], str]
+    """Reads the configuration again; what that changed. CommandError where it is refused."""
+
+    @property
+    def streams(self) -> Mapping[str, Stream]:
+        return self.assembly.streams
+
+    @property
+    def recorders(self) -> Mapping[str, Recorder]:
+        return self.assembly.recorders
 
 
 def memory_bytes() -> int:
@@ -68,6 +88,7 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         **{f"sync_{key}": value for key, value in parts.disk_sync.health().items()},
     }
     developer = parts.developer.health()
+    configuration = parts.configuration()
     stuck = [f"thread {w.name} has shown no life for {w.silence_s:.0f} s" for w in parts.workers() if w.overdue_s()]
     return {
         "version": __version__,
@@ -82,8 +103,14 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         "targets": targets,
         "disk": disk,
         "developer": developer,
-        "problems": [*stuck, *_problems(streams, recordings, targets, disk, developer)],
+        "configuration": configuration,
+        "problems": [*stuck, *_refused(configuration), *_problems(streams, recordings, targets, disk, developer)],
     }
+
+
+def _refused(configuration: Mapping[str, Any]) -> list[str]:
+    error = configuration["error"]
+    return [f"the configuration was changed and is refused, the one before runs on: {error}"] if error else []
 
 
 def _problems(

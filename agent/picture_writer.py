@@ -46,7 +46,8 @@ class PictureRecorder:
         self._finished = finished
         self._room = room
         self._required = required
-        self._cursors: dict[str, Cursor] = {}
+        self.cursors: dict[str, Cursor] = {}
+        """Where it is in the ring of each stream; a writer that takes over from another is given that one's."""
         self._captures = 0
         self._nbytes = 0
         self._unrecorded = 0
@@ -80,9 +81,9 @@ class PictureRecorder:
     def step(self) -> None:
         """One round: each new picture becomes a capture, or is counted as unrecorded."""
         for stream in self.streams:
-            cursor = self._cursors.get(stream.name)
+            cursor = self.cursors.get(stream.name)
             if cursor is None:
-                cursor = self._cursors[stream.name] = stream.ring.cursor(float("inf"))
+                cursor = self.cursors[stream.name] = stream.ring.cursor(float("inf"))
             for block in cursor.take():
                 if self.orders.wanted:
                     self._write(stream, block)
@@ -128,7 +129,7 @@ class PictureRecorder:
             "samples": self._captures,
             "bytes": self._nbytes,
             "finished": self._captures,
-            "dropped": sum(cursor.dropped for cursor in list(self._cursors.values())),
+            "dropped": sum(cursor.dropped for cursor in list(self.cursors.values())),
             "unrecorded": self._unrecorded,
             "error": orders.error,
         }

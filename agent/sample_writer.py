@@ -60,7 +60,8 @@ class SampleWriter:
         self._finished = finished
         self._room = room
         self._required = required
-        self._cursors: dict[str, Cursor] = {}
+        self.cursors: dict[str, Cursor] = {}
+        """Where it is in the ring of each stream; a writer that takes over from another is given that one's."""
         self._take: Take | None = None
         self._closing: list[Take] = []
         self._recent: dict[str, deque[Block]] = {stream.name: deque() for stream in streams}
@@ -126,10 +127,10 @@ class SampleWriter:
         self._rest_until_ns = self._clock.boottime_ns() + _REST_NS
 
     def _cursor(self, stream: Stream) -> Cursor:
-        cursor = self._cursors.get(stream.name)
+        cursor = self.cursors.get(stream.name)
         if cursor is None:
             past_s = float("inf") if self.settings.when == "continuous" else 0.0
-            cursor = self._cursors[stream.name] = stream.ring.cursor(past_s)
+            cursor = self.cursors[stream.name] = stream.ring.cursor(past_s)
         return cursor
 
     def _follow(self, blocks: dict[str, list[Block]], now: int) -> None:
@@ -305,7 +306,7 @@ class SampleWriter:
             "samples": self._samples,
             "bytes": self._nbytes + (take.negative.nbytes if take else 0),
             "finished": self._captures,
-            "dropped": sum(cursor.dropped for cursor in list(self._cursors.values())),
+            "dropped": sum(cursor.dropped for cursor in list(self.cursors.values())),
             "unrecorded": self._unrecorded,
             "error": orders.error,
         }

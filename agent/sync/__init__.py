@@ -39,26 +39,48 @@ class Sync:
         kill a few parcels are offered again, and targets recognise what they have.
         """
         self._outbox = outbox
+        self._catalogue = catalogue
         self._clock = clock
+        self._jitter = jitter or random.Random()  # noqa: S311  spreads retries, guards nothing
         self._ledger = Ledger(outbox, clock.boottime_ns, every_s=commit_every_s)
         self._kinds = {name: kind for name, (kind, _, _) in targets.items()}
-        self._couriers = {
-            name: Courier(
-                name,
-                target,
-                delivery,
-                outbox=outbox,
-                catalogue=catalogue,
-                ledger=self._ledger,
-                now=clock.boottime_ns,
-                jitter=jitter or random.Random(),  # noqa: S311  spreads retries, guards nothing
-            )
-            for name, (_, target, delivery) in targets.items()
-        }
+        # replaced as a whole by `add` and `remove`, so that other threads may go through it meanwhile
+        self._couriers = {name: self._courier(name, target, how) for name, (_, target, how) in targets.items()}
+
+    def _courier(self, name: str, target: Target, delivery: Delivery) -> Courier:
+        return Courier(
+            name,
+            target,
+            delivery,
+            outbox=self._outbox,
+            catalogue=self._catalogue,
+            ledger=self._ledger,
+            now=self._clock.boottime_ns,
+            jitter=self._jitter,
+        )
 
     def start(self, failed: Callable[[str, BaseException], None]) -> list[Worker]:
         """Starts delivering. All threads that there may be, for the watchdog; `failed` hears of one that broke."""
         return [worker for courier in self._couriers.values() for worker in courier.start(failed)]
+
+    def add(
+        self, name: str, given: tuple[str, Target, Delivery], failed: Callable[[str, BaseException], None]
+    ) -> list[Worker]:
+        """Starts delivering to one more target, (kind, the target, how to deliver to it); its threads."""
+        kind, target, delivery = given
+        courier = self._courier(name, target, delivery)
+        workers = courier.start(failed)
+        self._kinds = {**self._kinds, name: kind}
+        self._couriers = {**self._couriers, name: courier}
+        return list(workers)
+
+    def remove(self, name: str, within_s: float = 5.0) -> None:
+        """Ends one courier, whose target is closed; what is owed stays owed. KeyError: no such target."""
+        courier = self._couriers[name]
+        self._couriers = {other: its for other, its in self._couriers.items() if other != name}
+        courier.ask()
+        courier.join(self._clock.boottime_ns() + int(within_s * 1e9))
+        self._commit()
 
     def stop(self, within_s: float = 5.0) -> None:
         """Cuts what is under way, gives back all leases, commits, and closes the targets. May be called twice.
@@ -70,6 +92,9 @@ class Sync:
         until_ns = self._clock.boottime_ns() + int(within_s * 1e9)
         for courier in self._couriers.values():
             courier.join(until_ns)
+        self._commit()
+
+    def _commit(self) -> None:
         try:
             self._ledger.commit()
         except (DatabaseWaits, DatabaseDamaged) as error:
