@@ -1,10 +1,10 @@
-"""`capture-agent run` and `demo`, as the command line's parser sees them."""
+"""`capture-agent run`, `reload` and `demo`, as the command line's parser sees them."""
 
 from pathlib import Path
 
 import click
 
-from agent.cli.place import CONFIG_OPTION
+from agent.cli.place import CONFIG_OPTION, ask, configured_data_dir
 from agent.cli.show import number, print_table
 
 
@@ -16,6 +16,26 @@ def run_command(ctx: click.Context, config: Path) -> None:
     from agent.cli.run import run
 
     ctx.exit(run(config))
+
+
+@click.command("reload")
+@CONFIG_OPTION
+@click.option("--data", type=click.Path(path_type=Path), help="The data folder itself, instead of --config.")
+def reload_command(config: Path, data: Path | None) -> None:
+    """Make the running daemon read its configuration again, check it, and restart what differs.
+
+    A wrong configuration changes nothing, and the exit code is not 0. Secrets are read when they are used next.
+    """
+    from agent.config.loading import AgentSettings, ConfigError
+
+    if data is None:
+        try:
+            data = configured_data_dir(config)
+        except ConfigError:
+            data = AgentSettings().data_dir  # the daemon is to hear of it, too
+            if not data.is_dir():
+                raise
+    click.echo(ask(data, "reload", timeout=90.0))
 
 
 @click.command("demo")

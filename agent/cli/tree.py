@@ -20,6 +20,7 @@ COMMANDS = {
     "start": ("agent.cli.ask:start", "Start a recording."),
     "stop": ("agent.cli.ask:stop", "Stop a recording."),
     "snapshot": ("agent.cli.ask:snapshot", "Show the newest sample of a stream."),
+    "reload": ("agent.cli.service:reload_command", "Make the daemon read its configuration again."),
     "sync": ("agent.cli.ask:sync", "Try now what waits for its next attempt."),
     "pause": ("agent.cli.ask:pause", "Send nothing more to a target."),
     "resume": ("agent.cli.ask:resume", "Send to a target again."),
