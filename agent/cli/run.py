@@ -8,6 +8,9 @@ from agent.config.errors import ConfigError
 
 def run(config: Path) -> int:
     """Runs until SIGTERM; the exit code. A configuration that cannot be used is said line by line, and is code 78."""
+    from agent import memory
+
+    memory.compact()  # before there are threads
     from agent.daemon import run as run_daemon
 
     try:
