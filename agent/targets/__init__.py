@@ -7,7 +7,7 @@ import json
 import os
 import string
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
@@ -166,6 +166,34 @@ class Probing(Protocol):
 
     def probe(self) -> list[str]:
         """What was found, a line each: credentials tried, a round trip made, nothing left behind. Raises as `put`."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Bundle:
+    """How much a target takes at once."""
+
+    captures: int
+    """At most so many captures."""
+    capture_bytes: int
+    """A capture with more bytes of payloads goes alone."""
+    all_bytes: int
+    """At most so many bytes of payloads, of all captures together."""
+
+
+@runtime_checkable
+class Bundling(Protocol):
+    """Optional, for a target: takes many small captures at once, where each alone would cost a round trip."""
+
+    bundle: Bundle | None
+    """None: not as it is configured."""
+
+    def put_many(self, captures: Iterable[Capture], progress: Progress) -> Sequence[Receipt | Exception]:
+        """Delivers captures together: for each, in order, its receipt or what `put` would have raised.
+
+        Captures are read as they are asked for, and should not all be kept. `progress` has no state and saves none.
+        What this raises itself is of all of them: Later, Unreachable, Stopped, or an attempt; they are then tried in
+        smaller bundles, in the end each alone by `put`, so that it can be one of them that is to blame.
+        """
 
 
 def target_module(kind: str) -> ModuleType:

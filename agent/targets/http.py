@@ -3,13 +3,15 @@
 import dataclasses
 import urllib.parse
 import uuid
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agent.capture import Capture
-from agent.targets import Home, Progress, Receipt, template_mistake
+from agent.targets import Bundle, Home, Progress, Receipt, placeholders_of, template_mistake
 from agent.targets._credentials import Credentials
+from agent.targets._http_bundle import Bundles
 from agent.targets._http_files import Addresses, File, quoted
-from agent.targets._http_server import Server, accept
+from agent.targets._http_server import Server, accept, origin
 from agent.targets._http_tus import Tus
 from agent.targets._transport import Answer, Body, Host, Line
 from drivers.settings import check, option
@@ -29,6 +31,15 @@ class Settings:
         "PUT",
         choices=("PUT", "POST", "form", "tus"),
     )
+    bundle_url: str = option(
+        "where many small captures go together, as a tar, on the same server; may hold {device} {device_id};"
+        " empty: each goes alone",
+        "",
+        example="https://lab.example/bundles",
+    )
+    bundle_captures: int = option("captures in one bundle, at most", 400, at_least=2, at_most=1000)
+    bundle_capture_kb: float = option("captures of more kilobytes go alone", 256.0, at_least=1, at_most=4096)
+    bundle_mb: float = option("megabytes in one bundle, at most", 8.0, at_least=0.1, at_most=1000)
     token_file: str = option("bearer token: name of a credential or secret, or path of a file", "")
     username: str = option("user of basic authentication", "")
     password_file: str = option("its password: name of a credential or secret, or path of a file", "")
@@ -53,6 +64,8 @@ class Settings:
             mistakes.append(("url", "(not shown)", "no password: use username and password_file"))
         elif self.method == "PUT" and "{file}" not in self.url and "{name}" not in self.url:
             mistakes.append(("url", self.url, "{file} or {name} somewhere, so that each file has its own address"))
+        if self.bundle_url and (mistake := self._bundle_mistake()):
+            mistakes.append(("bundle_url", self.bundle_url, mistake))
         given = [name for name in ("token_file", "password_file", "header_file") if getattr(self, name)]
         if len(given) > 1:
             mistakes.append((given[1], getattr(self, given[1]), f"not together with {given[0]}"))
@@ -64,6 +77,11 @@ class Settings:
         if self.proxy and not self.proxy.startswith(("http://", "https://")):
             mistakes.append(("proxy", self.proxy, "http://HOST:PORT"))
         check(self, *mistakes)
+
+    def _bundle_mistake(self) -> str:
+        if template_mistake(self.bundle_url) or not {*placeholders_of(self.bundle_url)} <= {"device", "device_id"}:
+            return "no placeholders but {device} and {device_id}"
+        return "" if origin(self.bundle_url) == origin(self.url) else "the same scheme, host and port as url"
 
     def open(self, home: Home) -> "Http":
         """Makes the target; reads no secret and touches no network."""
@@ -99,6 +117,16 @@ class Http:
         )
         self._server = Server(Host(urllib.parse.urljoin(settings.url, "/"), line), credentials)
         self._tus = Tus(self._server)
+        self.bundle: Bundle | None = None
+        if settings.bundle_url:
+            kilobyte, megabyte = 1000, 1_000_000
+            self.bundle = Bundle(
+                settings.bundle_captures,
+                int(settings.bundle_capture_kb * kilobyte),
+                int(settings.bundle_mb * megabyte),
+            )
+        at = settings.bundle_url.format(device=quoted(home.device), device_id=quoted(home.device_id))
+        self._bundles = Bundles(self._server, at, lambda capture: self._addresses.files(capture, self.formats))
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers payloads and sidecar. The receipt has address and status of each file, or of the form."""
@@ -107,6 +135,14 @@ class Http:
             if self._method == "form":
                 return self._form(capture, files, progress)
             return self._one_by_one(files, progress)
+        except Exception as error:
+            self._server.censor(error, progress)
+            raise
+
+    def put_many(self, captures: Iterable[Capture], progress: Progress) -> Sequence[Receipt | Exception]:
+        """Delivers captures as one tar; see `Bundling`. A receipt has the address and the status."""
+        try:
+            return self._bundles.put(captures, progress)
         except Exception as error:
             self._server.censor(error, progress)
             raise
