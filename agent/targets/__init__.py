@@ -109,7 +109,9 @@ class Home:
 
     def secret(self, name: str) -> str:
         """The text of a credential or file called `name`, stripped. Unreachable, which says where it looked."""
-        places = [base / name for base in (self.credentials, self.secrets) if base is not None]
+        places = [self.secrets / name]
+        if self.credentials is not None:  # one credential, or a file of the folder that the unit loads as "secrets"
+            places[:0] = [self.credentials / name, self.credentials / f"secrets_{name}"]
         if "/" in name:
             places = [Path(name)]
         for place in places:
