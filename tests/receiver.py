@@ -20,6 +20,8 @@ class Fault:
     status: int = 201
     headers: tuple[tuple[str, str], ...] = ()
     text: str = ""
+    content: bytes = b""
+    """The answer's, where it is no text."""
     cut_after: int | None = None
     """Body bytes after which the connection is cut, without an answer."""
     answer_after: int | None = None
@@ -116,6 +118,15 @@ class Receiver:
         """What happens to this request."""
         return self.faults.popleft() if self.faults else Fault()
 
+    def fault_of(self, method: str, path: str) -> Fault:
+        """As `fault`, for servers to whom the method matters."""
+        return self.fault(path)
+
+    def length(self, headers: dict[str, str]) -> int:
+        """Bytes of the body. A server that reads chunks as something else has its own."""
+        assert "transfer-encoding" not in headers, "bodies come with their length"
+        return int(headers.get("content-length", "0"))
+
     def torn(self, request: Request, content: bytes) -> None:
         """Hears of what came before a connection was cut."""
 
@@ -135,9 +146,8 @@ class Receiver:
         while (header := stream.readline().decode()) not in ("\r\n", ""):
             name, _, value = header.partition(":")
             headers[name.lower()] = value.strip()
-        assert "transfer-encoding" not in headers, "bodies come with their length"
-        length = int(headers.get("content-length", "0"))
-        fault = self.fault(path)
+        length = self.length(headers)
+        fault = self.fault_of(method, path)
         if self.authorization and headers.get("authorization") != self.authorization:
             fault = Fault(401, text="who are you, " + headers.get("authorization", "stranger") + "?")
         until = length if fault.cut_after is None else min(length, fault.cut_after)
@@ -170,9 +180,11 @@ class Receiver:
         if fault.lose_answer:
             _cut(connection)
             return False
-        text = fault.text.encode()
+        text = fault.content or fault.text.encode()
         promised = len(text) + (100 if fault.truncate else 0)
-        lines = [f"HTTP/1.1 {fault.status} Something", f"Content-Length: {promised}"]
+        lines = [f"HTTP/1.1 {fault.status} Something"]
+        if method != "HEAD" or all(name.lower() != "content-length" for name, _ in fault.headers):
+            lines.append(f"Content-Length: {promised}")
         lines += [f"{name}: {value}" for name, value in fault.headers]
         connection.sendall("\r\n".join((*lines, "", "")).encode() + text)
         return fault.answer_after is None and not fault.truncate

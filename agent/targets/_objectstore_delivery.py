@@ -1,0 +1,154 @@
+"""A capture becomes objects: what is there already stays, what is large goes in parts and resumes with the next one."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from agent.capture import Capture, Payload
+from agent.targets import (
+    Failed,
+    Home,
+    Later,
+    Progress,
+    Receipt,
+    Refused,
+    Unreachable,
+    chosen,
+    sidecar_content,
+    verified,
+)
+from agent.targets._objectstore_layout import Layout
+from agent.targets._objectstore_objects import (
+    CHUNK,
+    Found,
+    Gone,
+    InParts,
+    Item,
+    Store,
+    part_content,
+    parts,
+    whole_content,
+)
+from agent.targets._transport import Body
+
+_PARTS = 1000
+"""A payload has at most so many parts, larger ones where it must be: all that is known of them is saved after each."""
+
+
+class Far(Protocol):
+    """The connections behind a store."""
+
+    def hidden(self, text: str) -> str:
+        """`text` without secrets."""
+
+    def close(self) -> None:
+        """Cuts what is under way; may be called twice, from any thread."""
+
+
+class ObjectStore:
+    """Each file of a capture is an object, the sidecar the last. Safe for several threads.
+
+    What is there is asked for first, and a new object is only put where none is: the same content is a delivery, other
+    content is Refused. Only a sidecar gives way, to a later revision of itself.
+    """
+
+    def __init__(self, far: Far, store: Store, layout: Layout, *, home: Home, part_bytes: int, look: bool) -> None:
+        """`look` False: nothing is asked for, and whatever has the same key is replaced."""
+        self.formats: tuple[str, ...] = ()
+        self._far = far
+        self._store = store
+        self._layout = layout
+        self._home = home
+        self._part_bytes = part_bytes
+        self._look = look
+
+    def put(self, capture: Capture, progress: Progress) -> Receipt:
+        """Delivers payloads and sidecar. The receipt has key, ETag and version of each object."""
+        payloads = chosen(capture, self.formats)
+        progress.check()
+        try:
+            done = {payload.file: self._payload(capture, payload, progress) for payload in payloads}
+            return {"files": done | {capture.sidecar.name: self._sidecar(capture, progress)}}
+        except (Refused, Later, Unreachable, Failed) as error:
+            progress.check()  # what comes of cutting the connection is no fault
+            error.args = tuple(self._far.hidden(str(text)) for text in error.args)
+            raise
+
+    def close(self) -> None:
+        """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
+        self._far.close()
+
+    def _payload(self, capture: Capture, payload: Payload, progress: Progress) -> Mapping[str, Any]:
+        item = self._layout.item(capture, payload, self._home)
+        known = progress.state.get("files", {}).get(payload.file, {})
+        if known.get("key") == item.key:
+            return dict(known)  # taken in an earlier try
+        found = self._found(item)
+        if found is not None:
+            _same(item, found)
+            done: Receipt = {}
+        elif self._store.in_parts is not None and payload.size > self._part_bytes:
+            done = self._in_parts(self._store.in_parts, item, (capture, payload), progress)
+        else:
+            done = self._whole(item, lambda: whole_content(verified(capture, payload, CHUNK), progress))
+        done = {"key": item.key, **done}
+        progress.save({"files": progress.state.get("files", {}) | {payload.file: done}, "upload": None})
+        return done
+
+    def _sidecar(self, capture: Capture, progress: Progress) -> Mapping[str, Any]:
+        content = sidecar_content(capture)
+        item = self._layout.sidecar(capture, content, self._home)
+        found = self._found(item)
+        if found is not None and found.capture != capture.uuid:
+            raise Refused(f"{item.key} is there already, and is not this capture's sidecar")
+        if found is not None and (found.revision > capture.revision or found.sha256 == item.sha256):
+            return {"key": item.key}
+        version = "" if found is None else found.version
+        return {"key": item.key, **self._whole(item, lambda: whole_content(iter((content,)), progress), version)}
+
+    def _found(self, item: Item) -> Found | None:
+        return self._store.look(item.key) if self._look else None
+
+    def _whole(self, item: Item, body: Callable[[], Body], replaces: str = "") -> Receipt:
+        return self._store.put(item, body, replaces if self._look else "*")
+
+    def _in_parts(self, store: InParts, item: Item, source: tuple[Capture, Payload], progress: Progress) -> Receipt:
+        """One large object; each part that is there is remembered, and not sent again."""
+        part_bytes = part_size(self._part_bytes, item.size)
+        about = {"key": item.key, "sha256": item.sha256, "part_bytes": part_bytes}
+        saved = progress.state.get("upload") or {}
+        if {name: saved.get(name) for name in about} != about:
+            saved = {**about, "id": store.begin(item), "parts": []}
+            progress.save({"upload": saved})
+        upload: str = saved["id"]
+        there: list[str] = list(saved["parts"])
+        try:
+            for part in parts(*source, part_bytes, progress):
+                if part.number > len(there):
+                    there.append(store.part(item, upload, part, lambda: part_content(*source, part, progress)))  # noqa: B023  used before the next
+                    progress.save({"upload": {**saved, "parts": there}})
+            done = store.complete(item, upload, there, replaces="" if self._look else "*")
+        except Gone as error:
+            progress.save({"upload": None})
+            raise Failed(f"{error}; the upload begins anew") from None
+        except Refused:
+            with contextlib.suppress(Failed, Later, Unreachable, Refused):  # its parts only cost, and the reason counts
+                store.abandon(item, upload)
+            raise
+        found = self._found(item)
+        if found is not None and found.size not in (-1, item.size):
+            raise Failed(f"{item.key} has {found.size} bytes there instead of {item.size}")
+        return done
+
+
+def part_size(least: int, size: int) -> int:
+    """Bytes of each part but the last of an object of `size` bytes."""
+    return max(least, -(-size // _PARTS))
+
+
+def _same(item: Item, found: Found) -> None:
+    """Refused where what is there is not the item."""
+    if found.size in (-1, item.size) and found.sha256 == item.sha256:
+        return
+    what = f"sha256 {found.sha256}" if found.sha256 else "of nobody knows which sha256"
+    raise Refused(f"{item.key} is there already, with other content: {found.size} bytes, {what}")
