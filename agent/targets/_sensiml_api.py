@@ -1,0 +1,160 @@
+"""SensiML's interface: JSON asked and answered, lists of any length, and what its errors mean to a parcel."""
+
+import codecs
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.targets import Failed, Refused, Unreachable
+from agent.targets._sensiml_tokens import Pass
+from agent.targets._transport import Answer, Body, Host, judge
+
+_LARGEST = 1 << 20
+"""Bytes of one object; those that are asked for have some hundred."""
+_LONGEST_ITEM = 4 << 20
+
+_BAD_FILE = re.compile(r'"(ParserError|UnicodeDecodeError|DataError|ValueError|Error|EOFError): ')
+"""Exceptions that come out as 500 and that this very file, or value, will meet each time."""
+
+TAKEN = re.compile(r"must make a unique set|already contains a file|duplicate key value violates unique constraint")
+"""How the server says, by 400 or (two at once) by 500, that something of this name is there."""
+
+
+class Gone(Failed):
+    """What was there before, a project or a configuration, is not any more: to be found or made anew."""
+
+
+class Api:
+    """Requests of one server's interface, below its URL; renews the token where it is refused. For several threads."""
+
+    def __init__(self, url: str, host: Host, entry: Pass) -> None:
+        """`url` ends in a slash, as all paths do: without it the server redirects, and the content is lost."""
+        self.url = url
+        self._host = host
+        self._entry = entry
+
+    def ask(self, method: str, path: str, document: Any = None) -> tuple[Answer, Any]:
+        """The answer and, of a 2xx, the object in it: None where it is none."""
+        body, headers = b"", {}
+        if document is not None:
+            body, headers = json.dumps(document).encode(), {"Content-Type": "application/json"}
+        return self.exchange(method, path, headers | {"Content-Length": str(len(body))}, lambda: once(body))
+
+    def exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: Callable[[], Body]
+    ) -> tuple[Answer, Any]:
+        """The same with any content."""
+        content = bytearray()
+
+        def take(piece: bytes) -> None:
+            content.extend(piece)
+            if len(content) > _LARGEST:
+                raise Failed(f"the server's answer to {method} {path} does not end")
+
+        answer = self.send(method, path, headers, body, take)
+        try:
+            return answer, json.loads(content) if content else None
+        except (ValueError, RecursionError):
+            return answer, None
+
+    def each(self, path: str, keep: Callable[[dict[str, Any]], object]) -> None:
+        """Gives every object of a list to `keep`, one at a time, however many there are.
+
+        In one piece: the server's pages have no order, so that between two of them something may be missed.
+        """
+        items = _Items(keep)
+        answer = self.send("GET", path, {"Content-Length": "0"}, lambda: once(b""), items.take)
+        meaning(answer)
+        items.end()
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Body],
+        take: Callable[[bytes], object] | None = None,
+    ) -> Answer:
+        """One request; a second one where the server does not know the token any more."""
+        token = self._entry.header()
+        answer = self._host.send(method, self.url + path, {**headers, "Authorization": token}, body, take=take)
+        if answer.status == 401:
+            token = self._entry.header(refused=token)
+            answer = self._host.send(method, self.url + path, {**headers, "Authorization": token}, body, take=take)
+        return answer
+
+
+def once(content: bytes) -> Body:
+    """A body of one piece."""
+    if content:
+        yield content
+
+
+def meaning(answer: Answer) -> None:
+    """`judge`, for a server that tells the client's own mistakes with 500, and pages that are not its with HTML.
+
+    404 with JSON, and what says that project or configuration are not there: Gone.
+    """
+    text = answer.text
+    if answer.status == 404:
+        if "<html" in text.lower():
+            raise Unreachable("the server answers 404 with a page: check the target's url")
+        raise Gone(str(answer))
+    if (answer.status == 400 and "Project does not exist" in text) or (
+        answer.status == 500 and "DoesNotExist: CaptureConfiguration" in text
+    ):
+        raise Gone(str(answer))
+    if answer.status == 403:
+        raise Unreachable(f"{answer}; the user's rights or plan do not allow this: check the target's credentials")
+    if answer.status == 500 and _BAD_FILE.search(text):
+        raise Refused(str(answer))
+    judge(answer)
+
+
+def wrong(what: str) -> Failed:
+    """For an answer of the wrong shape; it is not shown, for it may be of a hotel's login page."""
+    return Failed(f"the server's answer is no {what}: is it SensiML's?")
+
+
+class _Items:
+    """Takes a JSON array a piece at a time and gives away its objects as they become whole."""
+
+    def __init__(self, keep: Callable[[dict[str, Any]], object]) -> None:
+        self._keep = keep
+        self._decoder = json.JSONDecoder()
+        self._text = codecs.getincrementaldecoder("utf-8")("replace")
+        self._left = ""
+        self._begun = False
+        self._ended = False
+
+    def take(self, piece: bytes) -> None:
+        self._left = (self._left + self._text.decode(piece)).lstrip()
+        if not self._begun and self._left:
+            if self._left[0] != "[":
+                raise wrong("list")
+            self._begun, self._left = True, self._left[1:]
+        at = 0
+        while not self._ended:
+            while at < len(self._left) and self._left[at] in ", \r\n\t":
+                at += 1
+            if self._left[at : at + 1] == "]":
+                self._ended = True
+                break
+            try:
+                item, at = self._decoder.raw_decode(self._left, at)
+            except ValueError:
+                break  # not whole yet
+            if not isinstance(item, dict):
+                raise wrong("list of objects")
+            try:
+                self._keep(item)
+            except (KeyError, TypeError, ValueError):
+                raise wrong("list of what was asked for") from None
+        self._left = self._left[at:]
+        if len(self._left) > _LONGEST_ITEM:
+            raise wrong("list of objects")
+
+    def end(self) -> None:
+        if not self._ended:
+            raise wrong("list")

@@ -1,0 +1,134 @@
+"""What is said of a capture at SensiML: metadata, and labels of the whole or of segments, in a session of their own."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from agent.capture import Capture
+from agent.targets._sensiml_api import Api, meaning
+from agent.targets._sensiml_file import Sheet
+from agent.targets._sensiml_project import Project, plain_name, plain_value
+
+FACTS = ("device", "device_id", "recording", "uuid", "started", "clock")
+"""What can be attached of a capture beside its own metadata."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Marks:
+    """What is to be attached to a capture, all by the server's own uuids."""
+
+    metadata: Mapping[str, str]
+    """Value by name."""
+    segments: frozenset[tuple[str, str, int, int]]
+    """Label, value, first and last sample."""
+    session: int | None
+    left_out: tuple[str, ...]
+    """What the platform cannot be told, in words."""
+
+
+def marks_of(sheet: Sheet, project: Project, *, facts: Iterable[str], session: str) -> Marks:
+    """Finds, or makes, every name and value that a capture needs. Refused where the project knows one otherwise."""
+    capture, left_out = sheet.capture, list[str]()
+    said = {**_facts(capture, facts), **capture.document["metadata"]}
+    metadata = dict(project.value("metadata", *pair) for pair in _plain(said, left_out))
+    whole = {"first": None, "labels": capture.document["labels"]}
+    segments = set()
+    for segment in (whole, *capture.document.get("segments", ())):
+        start, end = _ends(sheet, segment)
+        pairs = _plain(segment["labels"], left_out)
+        if pairs and end <= start:
+            left_out += [f"{name} = {value} of fewer than two samples" for name, value in pairs]
+            continue
+        segments |= {(*project.value("label", *pair), start, end) for pair in pairs}
+    number = project.session(session) if segments else None
+    return Marks(metadata, frozenset(segments), number, tuple(left_out))
+
+
+def attach(api: Api, project: str, capture: str, marks: Marks, *, replace: bool) -> None:
+    """Makes what is missing and changes what is different, so that it may be called again at any time.
+
+    `replace`: segments of our session that are not among these go. Metadata that are not among these stay: a person
+    may have attached them.
+    """
+    _attach_metadata(api, f"v2/{project}capture/{capture}/metadata-relationship/", marks)
+    if marks.segments or replace:
+        _attach_segments(api, f"{project}capture/{capture}/label-relationship/", marks, replace=replace)
+
+
+def _attach_metadata(api: Api, path: str, marks: Marks) -> None:
+    there: dict[str, tuple[str, str]] = {}
+
+    def keep(item: dict[str, Any]) -> None:
+        there[str(item["label"])] = (str(item["label_value"]), str(item["uuid"]))
+
+    if not marks.metadata:
+        return
+    api.each(path, keep)
+    missing = [{"label": label, "label_value": value} for label, value in marks.metadata.items() if label not in there]
+    if missing:
+        answer, _ = api.ask("POST", path, missing)
+        meaning(answer)
+    for label, value in marks.metadata.items():
+        if label in there and there[label][0] != value:
+            # one at a time: of several, the server mixes up which is which
+            answer, _ = api.ask("PUT", path, [{"uuid": there[label][1], "label": label, "label_value": value}])
+            meaning(answer)
+
+
+def _attach_segments(api: Api, path: str, marks: Marks, *, replace: bool) -> None:
+    there: dict[tuple[str, str, int, int], str] = {}
+
+    def keep(item: dict[str, Any]) -> None:
+        if item["segmenter"] == marks.session:
+            ends = (int(item["capture_sample_sequence_start"]), int(item["capture_sample_sequence_end"]))
+            there[(str(item["label"]), str(item["label_value"]), *ends)] = str(item["uuid"])
+
+    api.each(path, keep)
+    missing = [
+        {
+            "label": label,
+            "label_value": value,
+            "capture_sample_sequence_start": start,
+            "capture_sample_sequence_end": end,
+            "segmenter": marks.session,
+        }
+        for label, value, start, end in sorted(marks.segments - there.keys(), key=lambda segment: segment[2:])
+    ]
+    if missing:
+        answer, _ = api.ask("POST", path, missing)
+        meaning(answer)
+    for segment in there.keys() - marks.segments if replace else ():
+        answer, _ = api.ask("DELETE", f"{path}{there[segment]}/")
+        if answer.status != 404:
+            meaning(answer)
+
+
+def _facts(capture: Capture, wanted: Iterable[str]) -> dict[str, Any]:
+    document = capture.document
+    known = {
+        "device": document["device"]["name"],
+        "device_id": document["device"]["id"],
+        "recording": capture.recording,
+        "uuid": capture.uuid,
+        "started": document["start"]["wall_time"],
+        "clock": document["start"]["clock"],
+    }
+    return {name: known[name] for name in wanted}
+
+
+def _plain(said: Mapping[str, Any], left_out: list[str]) -> list[tuple[str, str]]:
+    """Names and values as the server takes them; what becomes nothing, or like another, is left out."""
+    pairs: dict[str, str] = {}
+    for name, value in said.items():
+        pair = plain_name(name), plain_value(value)
+        if not all(pair) or pairs.setdefault(*pair) != pair[1]:
+            left_out.append(f"{name} = {value}")
+    return list(pairs.items())
+
+
+def _ends(sheet: Sheet, segment: Mapping[str, Any]) -> tuple[int, int]:
+    """First and last sample, as the server counts, within the file."""
+    if segment["first"] is None:
+        return sheet.first, sheet.last
+    first, last = int(segment["first"]), int(segment["first"]) + int(segment["samples"]) - 1
+    return max(sheet.first, sheet.number(first)), min(sheet.last, sheet.number(last))
