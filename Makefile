@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench bench-compare soak example clean
+.PHONY: demo test check bench bench-compare soak example install uninstall deb pins clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,6 +35,18 @@ soak: $(STAMP)  # an hour of load, and two hundred kills; ARGS="-k hour", SOAK_M
 
 example: $(STAMP)  # config.example.toml, generated from the Settings
 	$(BIN)/capture-agent check --example > config.example.toml.part && mv config.example.toml.part config.example.toml
+
+install:  # as a service, into /opt/capture-agent; again for an upgrade; EXTRAS=parquet,flac
+	PYTHON=$(PYTHON) systemd/install.sh install
+
+uninstall:  # configuration and data stay, unless PURGE=1
+	systemd/install.sh uninstall
+
+deb:  # dist/capture-agent_VERSION_all.deb, for Debian 12 and 13 and Raspberry Pi OS
+	PYTHON=$(PYTHON) systemd/deb/build.sh
+
+pins: $(STAMP)  # which libraries the package brings along: after a change of the dependencies
+	$(BIN)/python systemd/deb/pin.py
 
 clean:
 	rm -rf .venv* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
