@@ -15,7 +15,8 @@ from agent.clock import Clock
 from agent.database import Database, DatabaseDamaged, DatabaseWaits
 from agent.outbox import Outbox
 from agent.sync import Sync
-from agent.sync.delivery import Delivery, Pace
+from agent.sync.delivery import Delivery
+from agent.sync.pace import Pace
 from agent.sync.trouble import Trouble
 from agent.targets import Failed, Home, Later, Progress, Refused, Unreachable
 from agent.targets.directory import Settings as Directory

@@ -4,19 +4,24 @@ import dataclasses
 import logging
 import random
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.database import DatabaseWaits
 from agent.outbox import Outbox
 from agent.parcel import Outcome, Parcel
-from agent.sync.attempt import attempt, report
-from agent.sync.delivery import Delivery, Pace
+from agent.sync.attempt import Result, attempt, attempt_many, report
+from agent.sync.bundles import Group, grouped
+from agent.sync.conditions import Conditions
+from agent.sync.delivery import Delivery
 from agent.sync.ledger import Ledger
+from agent.sync.link import Links
+from agent.sync.pace import Pace
+from agent.sync.record import Record
 from agent.sync.trouble import Trouble
-from agent.targets import Progress, Target, Unreachable
+from agent.sync.uploads import Uploads
+from agent.targets import Bundling, Progress, Target, Unreachable
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -25,8 +30,6 @@ _LEASE_S = 300.0
 _LOOK_S = 5.0
 """How often an idle courier looks whether a parcel's rest is over (a read, no write); what is new wakes it at once."""
 _BATCH = 64
-_UPLOAD_SILENCE_S = 900.0
-"""The longest that a target may take over one step, such as the sync of a gigabyte on a slow stick."""
 _STEP_BACK_S = 60.0
 _DATABASE_REST_S = 5.0
 
@@ -48,39 +51,37 @@ class Courier:
     ) -> None:
         self.name = name
         self._target = target
+        self._bundling = target if isinstance(target, Bundling) else None
+        self._bundle = None if self._bundling is None else self._bundling.bundle
         self._delivery = delivery
         self._outbox = outbox
         self._catalogue = catalogue
         self._ledger = ledger
         self._now = now
         self._pace = Pace(delivery.rate_limit_kbps, now)
+        self._conditions = Conditions(name, delivery, Links(now))
         self._lock = threading.Lock()
-        self._work = threading.Condition(self._lock)
-        """Upload threads wait here for parcels,"""
         self._news = threading.Condition(self._lock)
-        """and the dispatcher for what became of them."""
+        """The dispatcher waits here for what became of parcels."""
         self._woken = False
         self._claimed: dict[int, Parcel] = {}
         """Everything leased: waiting or being uploaded."""
-        self._waiting: deque[Parcel] = deque()
-        self._uploading = 0
+        self._uploads = Uploads(self._deliver, self._notice)
+        self._most = max(_BATCH, self._bundle.captures) if self._bundle else _BATCH
+        self._ahead = 1 if self._bundle else delivery.connections
+        """So many groups wait for a thread, so that none waits for them."""
         self._batch = delivery.connections
         self._claimed_ns = self._renewed_ns = self._look_ns = 0
         self._trouble = Trouble(max(4, delivery.connections), delivery.backoff_cap_s, jitter)
         self._workers: tuple[Worker, ...] = ()
         self.paused = self._stopping = False
-        self._retried = self._sent_bytes = 0
-        self._success_ns = self._failing_ns = 0
-        self._error = self._database_error = ""
+        self._record = Record()
+        self._database_error = ""
 
     def start(self, failed: Callable[[str, BaseException], None]) -> tuple[Worker, ...]:
         """Starts the dispatcher. All its threads, of which those that upload start when they are needed."""
         dispatcher = Worker(f"{self.name} courier", self._dispatch, failed, silence_s=120.0)
-        uploaders = (
-            Worker(f"{self.name} upload {number}", self._upload, failed, silence_s=_UPLOAD_SILENCE_S)
-            for number in range(1, self._delivery.connections + 1)
-        )
-        self._workers = (dispatcher, *uploaders)
+        self._workers = (dispatcher, *self._uploads.threads(self.name, self._delivery.connections, failed))
         dispatcher.start()
         return self._workers
 
@@ -90,8 +91,8 @@ class Courier:
             self._stopping = True
             for worker in self._workers:
                 worker.stopping.set()
-            self._work.notify_all()
             self._news.notify_all()
+        self._uploads.ask()
         try:
             self._target.close()
         except Exception:
@@ -104,7 +105,7 @@ class Courier:
                 log.warning("%s: %s does not end, and is left behind", self.name, worker.name)
         with self._lock:
             left, self._claimed = self._claimed, {}
-            self._waiting.clear()
+            self._uploads.take_back()
         for parcel in left.values():
             self._ledger.add(parcel.released(), self._delivery.backoff)
 
@@ -132,7 +133,7 @@ class Courier:
         self.wake()
 
     def health(self) -> dict[str, Any]:
-        """Counters since the start; seconds are since then, None where it never was."""
+        """State, and counters since the start."""
         now = self._now()
         with self._lock:
             if self._stopping or not self._workers:
@@ -143,17 +144,11 @@ class Courier:
                 state = "unreachable"
             elif self._trouble:
                 state = "failing"
+            elif self._uploads.uploading:
+                state = "sending"
             else:
-                state = "sending" if self._uploading else "idle"
-            return {
-                "state": state,
-                "retried": self._retried,
-                "last_success_s": round((now - self._success_ns) / 1e9, 1) if self._success_ns else None,
-                "failing_since_s": round((now - self._failing_ns) / 1e9, 1) if self._failing_ns else None,
-                "error": self._error,
-                "sent_bytes": self._sent_bytes,
-                "connections": self._uploading,
-            }
+                state = self._conditions.state or "idle"
+            return {"state": state, **self._record.health(now), "connections": self._uploads.uploading}
 
     def _dispatch(self, worker: Worker) -> None:
         while not worker.stopping.is_set():
@@ -183,10 +178,13 @@ class Courier:
             self._look_ns = 0
         now = self._now()
         self._renew(now)
+        if self._uploads.waiting and self._conditions.must_wait():
+            with self._lock:
+                self._give_back()
         with self._lock:
             trouble = bool(self._trouble)
             count = 1 if trouble else self._batch
-            enough = bool(self._claimed) if trouble else len(self._waiting) >= self._delivery.connections
+            enough = bool(self._claimed) if trouble else self._uploads.waiting >= self._ahead
             rest_ns = max(self._trouble.again_ns, self._look_ns) - now
         if self.paused or enough:
             return _LOOK_S
@@ -196,8 +194,10 @@ class Courier:
             self._ledger.commit()  # what was given back can be taken again
         ready_s = self._outbox.due_s(self.name)
         parcels = []
-        if ready_s == 0:
+        if ready_s == 0 and not self._conditions.must_wait():
             parcels = self._outbox.claim(self.name, count, lease_s=_LEASE_S, newest_first=self._delivery.newest_first)
+        elif ready_s != 0:
+            self._conditions.nothing_waits()
         if parcels:
             self._hand_out(parcels)
             return 0.0
@@ -210,24 +210,20 @@ class Courier:
     def _hand_out(self, parcels: list[Parcel]) -> None:
         now = self._now()
         with self._lock:
-            # claims grow while the threads empty them within a second
-            quick = now - self._claimed_ns < 1_000_000_000
-            self._batch = min(_BATCH, self._batch * 2) if quick else self._delivery.connections
+            # claims grow while the threads empty them within a second; bundles, as long as there is more
+            quick = self._bundle is not None or now - self._claimed_ns < 1_000_000_000
+            self._batch = min(self._most, self._batch * 2) if quick else self._delivery.connections
             self._claimed_ns = now
-            for parcel in parcels:
-                if parcel.id not in self._claimed:  # else it is under way, and only its lease had run out
-                    self._waiting.append(parcel)
-                self._claimed[parcel.id] = parcel
+            fresh = [parcel for parcel in parcels if parcel.id not in self._claimed]  # else only its lease had run out
+            self._claimed.update((parcel.id, parcel) for parcel in parcels)
             if self.paused or (self._trouble and len(parcels) > 1):  # which began while these were claimed
+                self._release(fresh)
                 self._give_back()
-            elif self._trouble:
+                return
+            if self._trouble:
                 self._trouble.probes(parcels[0].id)
-            idle = sum(worker.alive for worker in self._workers[1:]) - self._uploading
-            for worker in self._workers[1:]:
-                if idle < len(self._waiting) and not worker.alive and not self._stopping:
-                    worker.start()
-                    idle += 1
-            self._work.notify(len(self._waiting))
+            if not self._stopping:
+                self._uploads.hand(grouped(fresh, self._bundle))
 
     def _renew(self, now: int) -> None:
         if now - self._renewed_ns > _LEASE_S / 3 * 1e9:
@@ -239,53 +235,50 @@ class Courier:
 
     def _give_back(self) -> None:
         """Releases what no thread has begun. The lock is held."""
-        while self._waiting:
-            parcel = self._waiting.popleft()
+        self._release(self._uploads.take_back())
+
+    def _release(self, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
             self._ledger.add(self._claimed.pop(parcel.id).released(), self._delivery.backoff)
 
-    def _upload(self, worker: Worker) -> None:
-        while True:
-            with self._lock:
-                while not self._waiting and not worker.stopping.is_set():
-                    worker.beat()
-                    self._work.wait(60.0)
-                if worker.stopping.is_set():
-                    return
-                parcel = self._waiting.popleft()
-                self._uploading += 1
-            try:
-                self._settle(parcel, *self._deliver(parcel, worker))
-            finally:
-                with self._lock:
-                    self._uploading -= 1
-                    self._woken = True
-                    self._news.notify()
+    def _notice(self) -> None:
+        """Has the dispatcher look whether there is more to do."""
+        with self._lock:
+            self._woken = True
+            self._news.notify()
 
-    def _deliver(self, parcel: Parcel, worker: Worker) -> tuple[Outcome, Exception | None]:
+    def _deliver(self, group: Group, worker: Worker) -> None:
         """One attempt, whose bytes are counted and slowed down to the rate limit."""
 
         def advance(count: int) -> None:
             with self._lock:
-                self._sent_bytes += count
+                self._record.sent_bytes += count
             left_s = self._pace.wait_s(count)
             while left_s > 0 and not worker.wait(min(left_s, 1.0)):
                 left_s -= 1.0
             worker.beat()
 
-        def store(state: dict[str, Any]) -> None:
-            self._outbox.progress(parcel, state)
-
         worker.beat()
-        progress = Progress(dict(parcel.progress), store, worker.stopping, advance=advance)
-        return attempt(self.name, self._target, parcel, catalogue=self._catalogue, progress=progress)
+        if self._bundling is not None and len(group) > 1:
+            progress = Progress(stop=worker.stopping, advance=advance)
+            results = attempt_many(self.name, self._bundling, group, catalogue=self._catalogue, progress=progress)
+        else:
+            (parcel,) = group
 
-    def _settle(self, parcel: Parcel, outcome: Outcome, error: Exception | None) -> None:
+            def store(state: dict[str, Any]) -> None:
+                self._outbox.progress(parcel, state)
+
+            progress = Progress(dict(parcel.progress), store, worker.stopping, advance=advance)
+            results = [attempt(self.name, self._target, parcel, catalogue=self._catalogue, progress=progress)]
+        report(self.name, [settled for result in results if (settled := self._settle(*result))])
+
+    def _settle(self, outcome: Outcome, error: Exception | None) -> Result | None:
         """Counts the outcome, and puts it into the ledger. In trouble, nobody else is to go on."""
-        now = self._now()
+        now, parcel = self._now(), outcome.parcel
         with self._lock:
             claimed = self._claimed.pop(parcel.id, None)
             if claimed is None:
-                return  # too late: given back already, at the end
+                return None  # too late: given back already, at the end
             was_unreachable = self._trouble.unreachable
             if outcome.kind in ("delivered", "refused"):
                 self._trouble.over()
@@ -295,19 +288,15 @@ class Courier:
             elif error is not None:
                 self._trouble.failed(parcel.id, now, outcome.after_s)
             if outcome.kind == "delivered":
-                self._success_ns, self._failing_ns, self._error = now, 0, ""
+                self._record.delivered(now)
             elif error is not None:
-                self._error = str(error)
-                if outcome.kind != "refused":
-                    self._failing_ns = self._failing_ns or now
-                    self._retried += 1
+                self._record.not_delivered(error, now, refused=outcome.kind == "refused")
             if self._trouble:
                 self._give_back()
             is_unreachable = self._trouble.unreachable
         self._ledger.add(dataclasses.replace(outcome, parcel=claimed), self._delivery.backoff)
-        if error is not None and not isinstance(error, Unreachable):
-            report(self.name, outcome, error)
         if is_unreachable and not was_unreachable:
             log.warning("%s is unreachable, and is probed until it is back: %s", self.name, error)
         elif was_unreachable and not is_unreachable:
             log.info("%s is reachable again", self.name)
+        return outcome, error

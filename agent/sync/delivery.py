@@ -1,13 +1,9 @@
-"""How parcels are delivered to a target, whatever its kind: how many at once, how fast, in which order, how often."""
+"""How parcels are delivered to a target, whatever its kind: which, when, how many at once, how fast, how often."""
 
 import dataclasses
-import threading
-from collections.abc import Callable
 
 from agent.parcel import Backoff
 from drivers.settings import check, option
-
-_BURST_S = 0.25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +18,33 @@ class Delivery:
     )
     backoff_cap_s: float = option("longest rest of a capture between two attempts, seconds", 900.0, at_least=1)
     max_attempts: int = option("failures after which a capture is set aside as refused; 0: never", 0, at_least=0)
+    only_recordings: tuple[str, ...] = option(
+        "gets captures of these recordings alone, of those that name it; empty: all", ()
+    )
+    only_labels: tuple[str, ...] = option(
+        'gets captures alone that have one of these labels, each "name" or "name=value"; empty: all',
+        (),
+    )
+    only_formats: tuple[str, ...] = option("gets captures alone that have one of these formats; empty: all", ())
+    max_capture_mb: float = option("gets no captures of more megabytes; 0: any size", 0.0, at_least=0)
+    delay_s: float = option("seconds that a capture waits after it was finished", 0.0, at_least=0)
+    windows: tuple[str, ...] = option(
+        'times of day, local, in which uploads begin, such as "22:00-06:00"; empty: always', ()
+    )
+    link: str = option(
+        "which link to the outside may be used, as NetworkManager knows it; unmetered: none that costs by volume",
+        "any",
+        choices=("any", "unmetered", "wifi"),
+    )
+    link_unknown: str = option(
+        "what to do where NetworkManager cannot tell of the link", "wait", choices=("wait", "send")
+    )
 
     def __post_init__(self) -> None:
-        check(self)
+        mistakes = [
+            ("windows", self.windows, f'{window!r} as "22:00-06:00"') for window in self.windows if not span(window)
+        ]
+        check(self, *mistakes[:1])
 
     @property
     def newest_first(self) -> bool:
@@ -36,21 +56,13 @@ class Delivery:
         return Backoff(self.backoff_base_s, self.backoff_cap_s, self.max_attempts or None)
 
 
-class Pace:
-    """The rate limit that the uploads of one target share: says how long to wait for what was just sent."""
-
-    def __init__(self, kilobytes_per_s: float, now: Callable[[], int]) -> None:
-        """`now` is in nanoseconds."""
-        self._ns_per_byte = 1e6 / kilobytes_per_s if kilobytes_per_s else 0.0
-        self._now = now
-        self._lock = threading.Lock()
-        self._paid_until = 0.0
-
-    def wait_s(self, count: int) -> float:
-        """Books `count` bytes; the seconds to wait before sending more."""
-        if not self._ns_per_byte:
-            return 0.0
-        now = self._now()
-        with self._lock:
-            self._paid_until = max(self._paid_until, now - _BURST_S * 1e9) + count * self._ns_per_byte
-            return max(0.0, (self._paid_until - now) / 1e9)
+def span(window: str) -> tuple[int, int] | None:
+    """(first minute of the day, the one after the last) of `22:00-06:00`; None where it is nothing like that."""
+    ends = [end.split(":") for end in window.split("-")]
+    if len(ends) != 2 or not all(len(end) == 2 and all(len(n) == 2 and n.isdecimal() for n in end) for end in ends):
+        return None
+    minutes = [(int(hour), int(minute)) for hour, minute in ends]
+    if any(minute > 59 or hour * 60 + minute > 24 * 60 for hour, minute in minutes):
+        return None
+    first, last = (hour * 60 + minute for hour, minute in minutes)
+    return None if first == last else (first, last)
