@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.capture import sync_directory
-from agent.targets import Failed, Home, Unreachable
+from agent.targets import Failed, Home, Refused, Unreachable
 from agent.targets._credentials import Credentials
 from agent.targets._transport import Answer, judge
 from drivers import boottime_ns
@@ -131,7 +131,10 @@ class Tokens:
             return None
         if answer.status in (400, 401):
             raise Unreachable(f"{answer}; check the target's credentials: client_id and client_secret_file")
-        judge(answer)
+        try:
+            judge(answer)
+        except Refused as error:  # no fault of a capture's
+            raise Unreachable(f"{error}; check the target's url") from None
         match _json(answer.text):
             case {"access_token": str(access), "refresh_token": str(refresh), **more} if _plain(access, refresh):
                 life_s = more.get("expires_in")
