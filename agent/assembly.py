@@ -7,9 +7,7 @@ from typing import Any
 
 from agent.config.loading import Config, StreamConfig
 from agent.negative import NegativeWriter
-from agent.picture_writer import PictureRecorder
-from agent.recorders import Recorders
-from agent.sample_writer import SampleWriter
+from agent.recorders import AnyRecorder, Recorders
 from agent.stream import Stream
 from agent.sync import Delivery, Sync
 from agent.targets import Home, Target
@@ -19,7 +17,6 @@ from drivers.ports import boottime_ns
 log = logging.getLogger(__name__)
 
 Failed = Callable[[str, BaseException], None]
-Recorder = SampleWriter | PictureRecorder
 
 _READERS_S = 3.0  # together: one may be in a handshake, which holds nothing that could be lost
 _WRITERS_S = 5.0
@@ -45,7 +42,7 @@ class Assembly:
     ) -> None:
         """`owes`: targets of each recording, which others read; `left_s`: how much of a stage's time is left."""
         self.streams: Mapping[str, Stream] = {}
-        self.recorders: Mapping[str, Recorder] = {}
+        self.recorders: Mapping[str, AnyRecorder] = {}
         self._sync = sync
         self._home = home
         self._make = recorders
@@ -77,7 +74,7 @@ class Assembly:
         recordings += [
             name
             for name, recipe in config.recordings.items()
-            if name not in recordings and not set(streams).isdisjoint(recipe.streams)
+            if name not in recordings and not set(streams).isdisjoint(recipe.watches)
         ]
         new_streams = {
             name: self._stream(each) if name in streams else self.streams[name] for name, each in config.streams.items()
@@ -121,11 +118,12 @@ class Assembly:
         _end(list(self._readers.values()), self._left_s(_READERS_S))
         _end(list(self._writers.values()), self._left_s(_WRITERS_S))
 
-    def _recorder(self, config: Config, name: str, streams: Mapping[str, Stream]) -> Recorder:
+    def _recorder(self, config: Config, name: str, streams: Mapping[str, Stream]) -> AnyRecorder:
         recipe = config.recordings[name]
         members = [streams[stream] for stream in recipe.streams]
         pictures = all(config.streams[stream].pictures for stream in recipe.streams)
-        return self._make.make(name, recipe, members, pictures=pictures)
+        watched = streams.get(recipe.trigger.stream, members[0])
+        return self._make.make(name, recipe, members, pictures=pictures, watched=watched)
 
     def _opened(self, config: Config, names: Sequence[str]) -> dict[str, tuple[str, Target, Delivery]]:
         """Those of the targets that there are to be, opened: which never touches the network."""

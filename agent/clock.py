@@ -10,11 +10,16 @@ from drivers.ports import boottime_ns
 _TIME_ERROR = 5
 """What adjtimex(2) returns while the kernel's clock is not synchronised."""
 
+_PLAUSIBLE_S = 1_700_000_000
+"""November 2023: no clock that runs shows an earlier time."""
+
 
 class Clock:
     """Boot time, wall time and whether the wall clock has been set by somebody who knows."""
 
-    def __init__(self) -> None:
+    def __init__(self, rtc: Path = Path("/sys/class/rtc/rtc0")) -> None:
+        """`rtc` is where the kernel shows the clock with a battery, where there is one."""
+        self._rtc = rtc
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._libc = ctypes.CDLL(None)
 
@@ -32,6 +37,18 @@ class Clock:
     def synchronised(self) -> bool:
         """Whether the kernel says that a time service (NTP, PTP, GPS) keeps the clock. adjtimex(2), mode 0."""
         return int(self._libc.adjtimex(ctypes.create_string_buffer(512))) != _TIME_ERROR
+
+    def dated(self) -> bool:
+        """Whether the wall clock means a date: a time service keeps it, or the kernel took it from a running RTC."""
+        return self.synchronised() or self._from_rtc()
+
+    def _from_rtc(self) -> bool:
+        """Whether this boot's time came from an RTC, and one whose battery was not empty (it would begin in 1970)."""
+        try:
+            taken, seconds = ((self._rtc / name).read_text().strip() for name in ("hctosys", "since_epoch"))
+        except OSError:
+            return False
+        return taken == "1" and int(seconds) > _PLAUSIBLE_S
 
     def state(self) -> str:
         """`synchronised` or `unsynchronised`, as the sidecar says it."""

@@ -184,6 +184,7 @@ class Developer:
                 "damaged": film.damaged,
                 **({"unfit": unfit} if unfit else {}),
             },
+            **({"trigger": film.trigger} if film.trigger else {}),
             "duration_s": film.duration_s,
             "streams": film.describe(),
             "labels": head["labels"],

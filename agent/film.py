@@ -82,6 +82,8 @@ class Film:
         self.head: dict[str, Any] = reader.head
         self.end = reader.end
         """What was said when it ended; None where it was cut off."""
+        self.trigger: dict[str, Any] | None = (self.end or {}).get("trigger") or self.head.get("trigger")
+        """What began it, where it began by itself."""
         self.damaged = reader.damaged
         """Places in the file where something had to be skipped."""
         self.uuid = str(self.head.get("uuid", ""))

@@ -85,8 +85,9 @@ class PictureWriter:
         labels: Mapping[str, Scalar] | None = None,
         metadata: Mapping[str, Scalar] | None = None,
         surroundings: Mapping[str, Scalar] | None = None,
+        trigger: Mapping[str, Any] | None = None,
     ) -> Capture:
-        """The capture of one picture, in the recording folder, unsynced.
+        """The capture of one picture, in the recording folder, unsynced; `trigger` is what it was taken for.
 
         `surroundings` are of `exif.SURROUNDINGS`: what other sensors know of this moment. Raises ValueError where the
         block holds no whole JPEG, OSError where the disk does not take it; then nothing is left behind.
@@ -124,6 +125,7 @@ class PictureWriter:
             "labels": dict(labels or {}),
             "metadata": dict(metadata or {}),
             "payloads": [],
+            **({} if trigger is None else {"trigger": dict(trigger)}),
         }
         return self._place(document, block.jpeg)
 

@@ -1,4 +1,4 @@
-"""Makes the writer that a recording needs: one of samples, or one of pictures."""
+"""Makes the writer that a recording needs: of samples or of pictures, going on and on or around triggers."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -9,11 +9,20 @@ from agent.developer import Developer
 from agent.device import Device
 from agent.disk_sync import DiskSync
 from agent.folder import DataFolder
+from agent.gate import Gate
+from agent.picture_captures import PictureCaptures
 from agent.picture_writer import PictureRecorder
 from agent.pictures import PictureWriter
 from agent.recording import Orders, RecordingSettings
 from agent.sample_writer import SampleWriter
+from agent.schedule import Schedule
 from agent.stream import Stream
+from agent.takes import Takes
+from agent.trigger_source import TriggerSource
+from agent.triggered_pictures import TriggeredPictures
+from agent.triggered_writer import TriggeredWriter
+
+AnyRecorder = SampleWriter | TriggeredWriter | PictureRecorder | TriggeredPictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +40,23 @@ class Recorders:
     """The document of a configuration by uuid, where the catalogue knows it."""
 
     def make(
-        self, name: str, recipe: RecordingSettings, streams: Sequence[Stream], *, pictures: bool
-    ) -> SampleWriter | PictureRecorder:
-        """The writer of one recording; it begins when it is started."""
+        self,
+        name: str,
+        recipe: RecordingSettings,
+        streams: Sequence[Stream],
+        *,
+        pictures: bool,
+        watched: Stream | None = None,
+    ) -> AnyRecorder:
+        """The writer of one recording; it begins when it is started. `watched` is the stream that may trigger it."""
         orders = Orders(name, recipe)
         required = self.configuration(recipe.require_configuration) if recipe.require_configuration else None
+        gate = Gate(None if recipe.schedule.always else Schedule(recipe.schedule), self.clock)
+        source = TriggerSource(recipe.trigger, watched) if recipe.when == "trigger" else None
         if not pictures:
-            return SampleWriter(
+            takes = Takes(
                 orders,
                 recipe,
-                streams,
                 folder=self.folder.recording,
                 clock=self.clock,
                 device=self.device,
@@ -48,6 +64,9 @@ class Recorders:
                 room=self.room,
                 required=required,
             )
+            if source is not None:
+                return TriggeredWriter(streams, takes, source, clock=self.clock, gate=gate)
+            return SampleWriter(streams, takes, clock=self.clock, gate=gate)
         writer = PictureWriter(
             self.folder.recording,
             self.folder.captures,
@@ -56,12 +75,9 @@ class Recorders:
             clock=self.clock,
             full_names=recipe.picture_name == "full",
         )
-        return PictureRecorder(
-            orders,
-            recipe,
-            streams,
-            pictures=writer,
-            finished=self.disk_sync.add,
-            room=self.room,
-            required=required,
+        captures = PictureCaptures(
+            orders, recipe, pictures=writer, finished=self.disk_sync.add, room=self.room, required=required
         )
+        if source is not None:
+            return TriggeredPictures(streams, captures, source, clock=self.clock, gate=gate)
+        return PictureRecorder(streams, captures, clock=self.clock, gate=gate)

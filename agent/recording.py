@@ -5,6 +5,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from agent.schedule import ScheduleSettings
+from agent.trigger import TriggerSettings
 from drivers.settings import check, option
 
 log = logging.getLogger(__name__)
@@ -22,11 +24,17 @@ class RecordingSettings:
     )
     targets: tuple[str, ...] = option("targets that are owed each capture; none: it only stays here", ())
     when: str = option(
-        "continuous: from start to stop; command: only between start and stop commands, or for one length on trigger",
+        "continuous: from start to stop; command: only between start and stop commands, or for one length on trigger;"
+        " trigger: what is around each trigger",
         "continuous",
-        choices=("continuous", "command"),
+        choices=("continuous", "command", "trigger"),
     )
-    length_s: float = option("seconds of one capture, 0: no such limit", 60.0, at_least=0, at_most=86400)
+    length_s: float = option(
+        "seconds of one capture, 0: no such limit; what is around one trigger is never cut",
+        60.0,
+        at_least=0,
+        at_most=86400,
+    )
     length_samples: int = option("samples (of the fastest stream) of one capture, 0: no such limit", 0, at_least=0)
     length_bytes: int = option("bytes of one capture as recorded, 0: no such limit", 0, at_least=0)
     fill: str = option(
@@ -42,6 +50,8 @@ class RecordingSettings:
     labels: Mapping[str, Scalar] = option("labels of each capture", factory=dict)
     metadata: Mapping[str, Scalar] = option("metadata of each capture", factory=dict)
     require_configuration: str = option("uuid of the only capture configuration that may be recorded here", "")
+    trigger: TriggerSettings = option('what begins a capture where when = "trigger"', factory=TriggerSettings)
+    schedule: ScheduleSettings = option("when it is on at all", factory=ScheduleSettings)
 
     def __post_init__(self) -> None:
         mistakes: list[tuple[str, object, str]] = []
@@ -49,7 +59,17 @@ class RecordingSettings:
             mistakes.append(("streams", self.streams, "at least one stream"))
         if not self.format:
             mistakes.append(("format", self.format, "at least one format"))
+        if self.when != "trigger" and self.trigger != TriggerSettings():
+            mistakes.append(("when", self.when, '"trigger", since there is a trigger table'))
+        if self.when == "command" and not self.schedule.always:
+            mistakes.append(("when", self.when, '"continuous" or "trigger", since there is a schedule'))
         check(self, *mistakes)
+
+    @property
+    def watches(self) -> tuple[str, ...]:
+        """All streams it looks at: those it records, and the one that triggers it."""
+        watched = self.trigger.stream
+        return (*self.streams, watched) if watched and watched not in self.streams else self.streams
 
 
 class Orders:
@@ -57,7 +77,7 @@ class Orders:
 
     def __init__(self, name: str, settings: RecordingSettings) -> None:
         self.name = name
-        self.wanted = settings.when == "continuous"
+        self.wanted = settings.when != "command"
         self.once = False
         """Whether one length was asked for and nothing after it."""
         self.pictures = 0

@@ -40,6 +40,12 @@ class Take:
     closes_ns: int = 0
     """When the slower streams have had their time after the cut; 0 while it is not cut."""
     reason: str = ""
+    since: int | None = None
+    """Index with which the lead should begin: what is missing from there on is counted. None: with what comes first."""
+    trigger: Mapping[str, Any] | None = None
+    """What began it, as the sidecar has it."""
+    until_ns: int | None = None
+    """When the schedule ends it, as far as is known."""
 
     def fits(self, stream: Stream, block: Block) -> bool:
         """Whether the block is of a stream of this take, and was read from the same hardware."""
@@ -70,13 +76,20 @@ class Take:
         """How many samples of this block of the lead still belong here; None: all, and more may follow."""
         if settings.length_samples and self.samples + block.count >= settings.length_samples:
             return settings.length_samples - self.samples
-        due_ns = self.begun_ns + int(settings.length_s * 1e9)
-        if settings.length_s and block.observed_ns >= due_ns:
+        due_ns = self.due_ns(settings)
+        if due_ns is not None and block.observed_ns >= due_ns:
             late = int((block.observed_ns - due_ns) * self.identities[self.lead].rate_hz / 1e9)
             return min(block.count, max(0, block.newest + 1 - late - block.first))
         if settings.length_bytes and self.negative.nbytes + block.nbytes >= settings.length_bytes:
             return block.count
         return None
+
+    def due_ns(self, settings: RecordingSettings) -> int | None:
+        """When time ends it: its length, or the schedule, also where that leaves less than a second after it."""
+        length_ns = self.begun_ns + int(settings.length_s * 1e9) if settings.length_s else None
+        if self.until_ns is None or (length_ns is not None and length_ns <= self.until_ns - OVERLAP_NS):
+            return length_ns
+        return self.until_ns
 
     def finish(self) -> Path | None:
         """Ends the negative and gives it its finished name; None where it is empty.
@@ -88,10 +101,10 @@ class Take:
             self.negative.close()
             part.unlink()
             return None
-        given = None if self.first is None else [self.first, self.end]
+        given = None if self.first is None else [self.first if self.since is None else self.since, self.end]
         ranges = [given if place == self.lead else None for place in range(len(self.streams))]
         try:
-            self.negative.finish({"reason": self.reason, "ranges": ranges})
+            self.negative.finish({"reason": self.reason, "ranges": ranges, "trigger": self.trigger})
         finally:
             self.negative.close()
         path = part.with_suffix("")
@@ -109,10 +122,11 @@ def open_take(
     folder: Path,
     clock: Clock,
     device: Device,
+    trigger: Mapping[str, Any] | None = None,
 ) -> Take:
     """A new negative in `folder`, its head telling all that developing it will need."""
     identities = [stream.identity for stream in streams if stream.identity is not None]
-    lead = max(range(len(streams)), key=lambda place: (identities[place].rate_hz, -place))
+    lead = fastest(identities)
     capture_uuid = str(uuid.uuid4())
     wall_ns = clock.wall_ns(begun_ns)
     name = f"{safe_name(device.name)}.{safe_name(orders.name)}.{stamp(wall_ns)}.{short_id(capture_uuid)}"
@@ -137,9 +151,15 @@ def open_take(
             {"name": stream.name, "driver": stream.driver, "identity": identity_as_json(identity)}
             for stream, identity in zip(streams, identities, strict=True)
         ],
+        "trigger": trigger,
     }
     negative = NegativeWriter(folder / f"{name}.negative.part", head)
-    return Take(negative, list(streams), identities, lead, begun_ns)
+    return Take(negative, list(streams), identities, lead, begun_ns, trigger=trigger)
+
+
+def fastest(identities: Sequence[Identity]) -> int:
+    """The place of the lead: the highest rate, the first of equals."""
+    return max(range(len(identities)), key=lambda place: (identities[place].rate_hz, -place))
 
 
 def split(block: Block, count: int) -> tuple[Block | None, Block | None]:

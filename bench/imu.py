@@ -7,11 +7,13 @@ from pathlib import Path
 
 from agent.clock import Clock
 from agent.device import Device
+from agent.gate import Gate
 from agent.negative import NegativeReader
 from agent.recording import Orders, RecordingSettings
 from agent.ring import Ring
 from agent.sample_writer import SampleWriter
 from agent.stream import Stream
+from agent.takes import Takes
 from bench import Measure
 from drivers.mpu6050 import Settings
 
@@ -70,16 +72,16 @@ def recording_percent() -> float:
     recipe = RecordingSettings(streams=("imu",), length_s=0)
     finished: list[Path] = []
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        writer = SampleWriter(
+        takes = Takes(
             Orders("bench", recipe),
             recipe,
-            [stream],
             folder=Path(folder),
             clock=clock,
             device=Device("bench", "00000000"),
             finished=finished.append,
             room=lambda: "",
         )
+        writer = SampleWriter([stream], takes, clock=clock, gate=Gate(None, clock))
         reading = stream.start(failed)
         writing = writer.start(failed)
         try:

@@ -11,11 +11,14 @@ import pytest
 from agent.clock import Clock
 from agent.device import Device
 from agent.film import Film
+from agent.gate import Gate
 from agent.negative import NegativeReader
 from agent.recording import Orders, RecordingSettings
 from agent.ring import Ring
 from agent.sample_writer import SampleWriter
+from agent.schedule import Schedule
 from agent.stream import Stream
+from agent.takes import Takes
 from drivers import Block, Channel, Identity
 
 MS = 1_000_000
@@ -53,15 +56,18 @@ class Bench:
         self.full = ""
         recipe = RecordingSettings(streams=tuple(identities), **settings)
         self.orders = Orders("test", recipe)
-        self.writer = SampleWriter(
+        self.takes = Takes(
             self.orders,
             recipe,
-            list(self.streams.values()),
             folder=folder,
             clock=self.clock,
             device=Device("bay3", "00000001"),
             finished=self.finished.append,
             room=lambda: self.full,
+        )
+        schedule = None if recipe.schedule.always else Schedule(recipe.schedule)
+        self.writer = SampleWriter(
+            list(self.streams.values()), self.takes, clock=self.clock, gate=Gate(schedule, self.clock)
         )
         self.next = dict.fromkeys(identities, 0)
 
@@ -254,7 +260,7 @@ def test_another_set_up_than_the_required_one_is_refused_with_the_difference(tmp
 
     wanted = CaptureConfiguration.of("test", [(Identity("Fast", 500.0, (Channel("X"),)), ["X"])])
     b = Bench(tmp_path, {"s": FAST}, require_configuration=wanted.uuid)
-    b.writer._required = wanted.document
+    b.takes._required = wanted.document
     b.run(0.5, "s")
     health = b.writer.health()
     assert health["state"] == "refused"
@@ -309,7 +315,7 @@ def test_a_negative_that_cannot_be_begun_amid_a_round_is_counted(bench: Make, mo
     b = bench({"s": FAST}, length_samples=250, length_s=0)
     b.run(0.2, "s")
     with monkeypatch.context() as disk:
-        disk.setattr("agent.sample_writer.open_take", _raise(OSError(errno.EMFILE, "Too many open files", "x")))
+        disk.setattr("agent.takes.open_take", _raise(OSError(errno.EMFILE, "Too many open files", "x")))
         b.run(1.0, "s")
     b.run(6.0, "s")
     b.end()
