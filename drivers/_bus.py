@@ -1,5 +1,7 @@
 """What an I2C bus can be, and what it can carry."""
 
+from drivers.ports.i2c import too_much
+
 Mistake = tuple[str, object, str]
 
 
@@ -13,8 +15,6 @@ def name_mistakes(bus: int | str) -> list[Mistake]:
 def mistakes(bus: int | str, bus_hz: int, rate_hz: float, sample_bytes: int) -> list[Mistake]:
     """What is wrong with `bus`, and with `rate_hz` samples of so many bytes, each of nine bits, over it."""
     found = name_mistakes(bus)
-    needed_hz = rate_hz * sample_bytes * 9
-    if needed_hz > bus_hz:
-        needs = f"{rate_hz:g} samples of {sample_bytes} bytes are {needed_hz / 1e3:.0f} kbit/s"
-        found.append(("rate_hz", rate_hz, f"at most what bus_hz = {bus_hz} carries; {needs}"))
+    if problem := too_much((rate_hz, sample_bytes), bus_hz):
+        found.append(("rate_hz", rate_hz, f"what bus_hz = {bus_hz} carries: {problem}"))
     return found

@@ -31,6 +31,8 @@ FIFO_STATUS = 0x39  # bits 5-0: entries
 
 IDENTITY = 0xE5
 FIFO_SAMPLES = 32
+_TRANSFER_BYTES = 9
+"""Of one sample: address, register, address again, three words."""
 RANGES_G = (2, 4, 8, 16)
 """By code of DATA_FORMAT."""
 LSB_PER_G = 256.0
@@ -61,7 +63,11 @@ class Settings:
         return self.rate_hz, 6
 
     def open(self) -> "Adxl345":
-        return Adxl345(self, open_i2c(self.bus, self.address, chip="adxl345", virtual=self.virtual.document()))
+        virtual = self.virtual.document()
+        return Adxl345(
+            self,
+            open_i2c(self.bus, self.address, chip="adxl345", virtual=virtual, load=(self.rate_hz, _TRANSFER_BYTES)),
+        )
 
 
 class Adxl345:

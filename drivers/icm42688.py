@@ -87,7 +87,11 @@ class Settings:
         return self.rate_hz, 13 if self.temperature else 12
 
     def open(self) -> "Icm42688":
-        return Icm42688(self, open_i2c(self.bus, self.address, chip="icm42688", virtual=self.virtual.document()))
+        virtual = self.virtual.document()
+        return Icm42688(
+            self,
+            open_i2c(self.bus, self.address, chip="icm42688", virtual=virtual, load=(self.rate_hz, _PACKET.itemsize)),
+        )
 
 
 class Icm42688:

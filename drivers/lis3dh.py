@@ -35,7 +35,8 @@ class Settings:
         return self.rate_hz, 6
 
     def open(self) -> "Lis3dh":
-        return Lis3dh(self, open_i2c(self.bus, self.address, chip="lis3dh", virtual=self.virtual.document()))
+        virtual = self.virtual.document()
+        return Lis3dh(self, open_i2c(self.bus, self.address, chip="lis3dh", virtual=virtual, load=self.expects()))
 
 
 class Lis3dh:

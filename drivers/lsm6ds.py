@@ -73,7 +73,10 @@ class Settings:
         return self.rate_hz, 12
 
     def open(self) -> "Lsm6ds":
-        return Lsm6ds(self, open_i2c(self.bus, self.address, chip="lsm6ds", virtual=self.virtual.document()))
+        virtual = self.virtual.document()
+        return Lsm6ds(
+            self, open_i2c(self.bus, self.address, chip="lsm6ds", virtual=virtual, load=(self.rate_hz, _SAMPLE_BYTES))
+        )
 
 
 class Lsm6ds:

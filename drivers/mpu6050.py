@@ -91,7 +91,8 @@ class Settings:
         return _INTERNAL_HZ / self.divider
 
     def open(self) -> "Mpu6050":
-        return Mpu6050(self, open_i2c(self.bus, self.address, chip="mpu6050", virtual=self.virtual.document()))
+        virtual = self.virtual.document()
+        return Mpu6050(self, open_i2c(self.bus, self.address, chip="mpu6050", virtual=virtual, load=self.expects()))
 
 
 class Mpu6050:

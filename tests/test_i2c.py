@@ -3,6 +3,7 @@
 import ctypes
 import errno
 import os
+import re
 import select
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from smbus2 import I2cFunc, i2c_msg
 
 from drivers import DriverError
 from drivers.mpu6050 import Mpu6050, Settings, VirtualMpu
-from drivers.ports.i2c import I2cDevice, open_i2c, transfers_for
+from drivers.ports.i2c import I2cDevice, clock_of, open_i2c, too_much, transfers_for
 from drivers.ports.virtual.i2c import VirtualTransfers
 from drivers.ports.virtual.motion import Motion
 from drivers.ports.virtual.mpu6050 import Mpu6050 as Chip
@@ -133,6 +134,29 @@ def test_an_error_says_where_what_and_what_to_try(code: int, advice: str) -> Non
 def test_a_bus_that_is_not_there_is_an_error_that_names_those_that_are() -> None:
     with pytest.raises(DriverError, match=r"on /dev/i2c-97: there is no such bus; enable I2C.*\(there is "):
         open_i2c(97, ADDRESS, chip="mpu6050", virtual={})
+
+
+def test_the_clock_of_a_bus_is_what_the_device_tree_says(tmp_path) -> None:
+    node = tmp_path / "class/i2c-adapter/i2c-1/of_node"
+    node.mkdir(parents=True)
+    (node / "clock-frequency").write_bytes((100_000).to_bytes(4, "big"))
+    assert clock_of(1, tmp_path) == clock_of("/dev/i2c-1", tmp_path) == 100_000
+    assert clock_of(7, tmp_path) is None, "then nothing is refused"
+
+
+@pytest.mark.parametrize(
+    ("load", "clock_hz", "said"),
+    [
+        ((1000.0, 12), 400_000, ""),
+        ((0.0, 0), 100_000, ""),
+        ((1000.0, 12), 100_000, "1000 samples a second of 12 bytes are 108 kbit/s.*i2c_arm_baudrate=400000.*to 926 at"),
+        ((4000.0, 16), 400_000, "576 kbit/s.*baudrate=1000000"),
+        ((8000.0, 16), 1_000_000, "1152 kbit/s.*has 1000; set rate_hz to 6944 at most"),
+    ],
+)
+def test_a_bus_that_is_too_slow_says_why_with_the_arithmetic(load, clock_hz, said) -> None:
+    assert re.search(said, too_much(load, clock_hz))
+    assert bool(said) == bool(too_much(load, clock_hz))
 
 
 def test_a_path_that_is_no_bus_is_an_error_and_is_closed_again() -> None:

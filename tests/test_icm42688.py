@@ -159,7 +159,7 @@ def test_an_adapter_with_short_transfers_cuts_no_packet(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("rate_hz", "bus_hz", "allowed"),
     [
-        (4000, 400_000, "4000 samples of 16 bytes are 576 kbit/s"),
+        (4000, 400_000, "4000 samples a second of 16 bytes are 576 kbit/s"),
         (1000, 100_000, "bus_hz = 100000 carries"),
         (300, 400_000, "one of 12.5"),
         (float("nan"), 400_000, "one of 12.5"),

@@ -129,7 +129,7 @@ def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("rate_hz", "bus_hz", "allowed"),
     [
-        (3330, 400_000, "3330 samples of 14 bytes are 420 kbit/s"),
+        (3330, 400_000, "3330 samples a second of 14 bytes are 420 kbit/s"),
         (833, 100_000, "bus_hz = 100000 carries"),
         (200, 400_000, "one of 12.5"),
         (float("nan"), 400_000, "one of 12.5"),

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 SMBUS_BLOCK = 32
 """The most bytes that one SMBus block transfer carries."""
+_BITS = 9
+"""Of each byte, with its acknowledgement."""
+_CLOCKS_HZ = 400_000, 1_000_000
+"""Beyond the usual 100 kHz: fast mode, and fast mode plus, which most chips have and not every board."""
 
 
 class Transfers(Protocol):
@@ -113,20 +117,50 @@ class I2cDevice:
         self._transfers.close()
 
 
-def open_i2c(bus: int | str, address: int, *, chip: str, virtual: Mapping[str, Any]) -> I2cDevice:
+def open_i2c(
+    bus: int | str, address: int, *, chip: str, virtual: Mapping[str, Any], load: tuple[float, int] = (0.0, 0)
+) -> I2cDevice:
     """Opens the chip at `address` of a bus: its number, its path, or "virtual". Moves no byte.
 
     `chip` is the name for error messages and, for a virtual bus, of the model in `drivers.ports.virtual`, which gets
-    the document `virtual`. Raises DriverError.
+    the document `virtual`. `load`: samples a second, and bytes on the bus of each. Raises DriverError, also where the
+    bus is too slow for that.
     """
     if bus == "virtual":
         from drivers.ports.virtual.i2c import VirtualTransfers  # noqa: PLC0415  only where configured
 
         return I2cDevice(VirtualTransfers(chip, virtual), chip, bus, address)
     try:
-        return I2cDevice(_real(bus, address), chip, bus, address)
+        device = I2cDevice(_real(bus, address), chip, bus, address)
+        clock_hz = clock_of(bus)
     except OSError as error:
         raise explained(error, chip, bus, address) from error
+    if clock_hz is not None and (problem := too_much(load, clock_hz)):
+        device.close()
+        raise DriverError(f"{chip} at 0x{address:02x} on bus {bus}: {problem}")
+    return device
+
+
+def clock_of(bus: int | str, sys: Path = Path("/sys")) -> int | None:
+    """Clock of a bus in Hz, as the device tree sets it; None where the kernel does not tell."""
+    name = f"i2c-{bus}" if isinstance(bus, int) else Path(bus).resolve().name
+    try:
+        return int.from_bytes((sys / "class/i2c-adapter" / name / "of_node/clock-frequency").read_bytes(), "big")
+    except OSError:
+        return None
+
+
+def too_much(load: tuple[float, int], clock_hz: int) -> str:
+    """Why a bus with that clock does not carry so many (samples a second, bytes of each); empty where it does."""
+    rate_hz, sample_bytes = load
+    needed_hz = rate_hz * sample_bytes * _BITS
+    if not needed_hz > clock_hz:  # nor is what is no number, of which others complain
+        return ""
+    faster = next((f"dtparam=i2c_arm_baudrate={hz} in config.txt, or " for hz in _CLOCKS_HZ if needed_hz <= hz), "")
+    return (
+        f"{rate_hz:g} samples a second of {sample_bytes} bytes are {needed_hz / 1e3:.0f} kbit/s, {_BITS} bits a byte,"
+        f" and the bus has {clock_hz / 1e3:.0f}; set {faster}rate_hz to {clock_hz / _BITS / sample_bytes:.0f} at most"
+    )
 
 
 def _real(bus: int | str, address: int) -> Transfers:
