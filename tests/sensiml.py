@@ -17,6 +17,7 @@ from tests.receiver import Fault
 from tests.sensiml_projects import Project
 from tests.sensiml_server import SensimlServer
 
+CSV = b"sequence,AccelerometerX\n7,1\n8,2\n9,3\n"
 BLOCK = b"".join(b"%d,1234567890123456789\n" % n for n in range(1000))
 
 
@@ -31,7 +32,7 @@ def sheet(content: bytes) -> bytes:
     return ("\n".join(lines) + "\n").encode()
 
 
-def recorded(folder: Path, content: bytes = b"sequence,AccelerometerX\n7,1\n8,2\n9,3\n", **more: Any) -> Capture:
+def recorded(folder: Path, content: bytes = CSV, **more: Any) -> Capture:
     """A capture of three rows, samples 7 to 9, with what a sidecar says of its one stream."""
     channel = {"name": "AccelerometerX", "unit": "g", "dtype": "<i2", "scale": 0.000244, "offset": 0.0}
     stream = {
@@ -164,3 +165,22 @@ def asked(far: Server, method: str, path: str, document: Any = None, **headers: 
         return status, json.loads(content)
     except ValueError:
         return status, content
+
+
+def form(name: str, content: bytes, file: str = "x.csv") -> tuple[bytes, dict[str, str]]:
+    body = b'--b\r\nContent-Disposition: form-data; name="name"\r\n\r\n%s\r\n' % name.encode()
+    body += b'--b\r\nContent-Disposition: form-data; name="file"; filename="%s"\r\n\r\n%s\r\n--b--\r\n' % (
+        file.encode(),
+        content,
+    )
+    return body, {"Content-Type": "multipart/form-data; boundary=b"}
+
+
+def upload(far, name: str, content: bytes, file: str = "x.csv") -> tuple[int, dict]:
+    """What another client gets for a file in the project that is there."""
+    body, headers = form(name, content, file)
+    return asked(far, "POST", f"project/{far.project.facts['uuid']}/capture/", body, **headers)
+
+
+def posts(far) -> int:
+    return len(far.model.asked("POST", "/capture"))

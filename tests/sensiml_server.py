@@ -129,6 +129,8 @@ class SensimlServer(Receiver):
                 return self._token(request, content)
             case ["transform"]:
                 return 200, []
+        if path.strip("/").removeprefix("v2/").split("/")[0] != "project":
+            raise Refusal(404)
         self._enter(request)
         match path.strip("/").removeprefix("v2/").split("/"):
             case ["project"] if method == "GET":

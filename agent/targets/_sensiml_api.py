@@ -145,6 +145,8 @@ class _Items:
                 item, at = self._decoder.raw_decode(self._left, at)
             except ValueError:
                 break  # not whole yet
+            except RecursionError:
+                raise wrong("list of objects") from None
             if not isinstance(item, dict):
                 raise wrong("list of objects")
             try:
