@@ -2,6 +2,7 @@
 
 import base64
 import threading
+from collections.abc import Callable
 
 from agent.targets import Home, Unreachable
 
@@ -12,13 +13,19 @@ class Credentials:
     Safe for several threads. The file is read at first use, and again by `renewed`.
     """
 
-    def __init__(self, home: Home, file: str, *, username: str = "", header: str = "") -> None:
-        """`file` empty: no credentials. With `username` a basic login, with `header` the bare value, else bearer."""
+    def __init__(
+        self, home: Home, file: str, *, username: str = "", header: str = "", pick: Callable[[str], str] = str
+    ) -> None:
+        """`file` empty: no credentials. With `username` a basic login, with `header` the bare value, else bearer.
+
+        `pick` takes the secret out of the file's text; a ValueError of it says what is wrong, without the text.
+        """
         self._home = home
         self._file = file
         self._username = username
         self._header = header or "Authorization"
         self._bare = bool(header)
+        self._pick = pick
         self._lock = threading.Lock()
         self._secret = ""
         self._value = ""
@@ -50,7 +57,10 @@ class Credentials:
         return text
 
     def _read(self) -> None:
-        secret = self._home.secret(self._file)
+        try:
+            secret = self._pick(self._home.secret(self._file))
+        except ValueError as error:
+            raise Unreachable(f"secret {self._file!r} {error}") from None
         if not secret or not secret.isascii() or not secret.isprintable():
             raise Unreachable(f"secret {self._file!r} is not one line of ASCII characters")
         if self._username:

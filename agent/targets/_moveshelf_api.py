@@ -1,0 +1,159 @@
+"""Moveshelf's GraphQL: one question and its data, and every way of not getting it told apart."""
+
+import dataclasses
+import json
+import threading
+import urllib.parse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.targets import Failed, Home, Refused, Unreachable
+from agent.targets._credentials import Credentials
+from agent.targets._transport import Answer, Body, Host, Line, judge
+
+_ANSWER_BYTES = 4 << 20
+"""Some thirty thousand subjects."""
+
+
+class Api:
+    """One address and key, and the stores that it sends us to. Safe for several threads."""
+
+    def __init__(self, url: str, key_file: str, home: Home, line: Line) -> None:
+        self.url = url
+        self._line = line
+        self._key = Credentials(home, key_file, pick=_secret_key)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._hosts: dict[str, Host] = {}
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """The data of the answer. One with errors has none, whatever its status and whatever else it holds.
+
+        Unreachable, Later, Failed as `judge`, but a 404 is the address's fault, and nothing is ever Refused.
+        """
+        content = json.dumps({"query": query, "variables": variables}).encode()
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        answer = self._post(headers, content)
+        if answer.status == 401 and self._key.renewed():
+            answer = self._post(headers, content)
+        document = _json(answer)
+        wrong = _errors(document)
+        if wrong:
+            answer = dataclasses.replace(answer, text=wrong)
+        if answer.status == 404:
+            raise Unreachable(f"{answer}; check the target's region or url")
+        try:
+            judge(answer)
+        except Refused as error:
+            raise Failed(str(error)) from None
+        if wrong:
+            raise Failed(f"Moveshelf answers with errors: {wrong}")
+        match document:
+            case {"data": dict(data)}:
+                return data
+        # what it says instead may be the names of people
+        if len(answer.text) >= _ANSWER_BYTES:
+            raise Failed(f"Moveshelf's answer is longer than {_ANSWER_BYTES} bytes")
+        raise Failed(f"the answer ({answer.status}) has no data: is it Moveshelf's?")
+
+    def transfer(
+        self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body], *, answer_bytes: int = 4096
+    ) -> Answer:
+        """One request to a store, at a signed address: without our key. Failed where the address is none for us."""
+        try:
+            parts = urllib.parse.urlsplit(url)
+            good = bool(parts.hostname) and parts.scheme in ("https", urllib.parse.urlsplit(self.url).scheme)
+        except ValueError:
+            good = False
+        if not good or not url.isascii() or not url.isprintable() or " " in url or "@" in parts.netloc:
+            raise Failed("Moveshelf sends us to an address that is none, or not a safe one")
+        return self._host(url).send(method, url, headers, body, answer_bytes=answer_bytes)
+
+    def hidden(self, text: str) -> str:
+        """`text` without the key."""
+        return self._key.hidden(text)
+
+    def close(self) -> None:
+        """Cuts what is under way; may be called twice, from any thread."""
+        with self._lock:
+            self._closed = True
+            hosts = list(self._hosts.values())
+        for host in hosts:
+            host.close()
+
+    def _post(self, headers: Mapping[str, str], content: bytes) -> Answer:
+        headers = {**headers, **self._key.headers()}
+        return self._host(self.url).send("POST", self.url, headers, lambda: _once(content), answer_bytes=_ANSWER_BYTES)
+
+    def _host(self, url: str) -> Host:
+        origin = urllib.parse.urljoin(url, "/")
+        with self._lock:
+            if origin not in self._hosts:
+                self._hosts[origin] = Host(origin, self._line)
+                if self._closed:
+                    self._hosts[origin].close()
+            return self._hosts[origin]
+
+
+def within(data: Any, *path: str) -> Any:
+    """What stands at a path of an answer. Failed where there is nothing, as Moveshelf says of what is gone."""
+    for key in path:
+        data = data.get(key) if isinstance(data, dict) else None
+        if data is None:
+            raise Failed(f"Moveshelf's answer has no {'.'.join(path)}")
+    return data
+
+
+def identity(data: Any, *path: str) -> str:
+    """As `within`, for an id: a text that is not empty."""
+    found = within(data, *path)
+    if not isinstance(found, str) or not found:
+        raise Failed(f"Moveshelf's answer has no {'.'.join(path)} that is one")
+    return found
+
+
+def rows(data: Any, *path: str) -> list[dict[str, Any]]:
+    """As `within`, for a list of things that each have an id."""
+    found = within(data, *path)
+    if not isinstance(found, list):
+        raise Failed(f"Moveshelf's answer has no {'.'.join(path)} that is a list")
+    for row in found:
+        identity(row, "id")
+    return found
+
+
+def _secret_key(text: str) -> str:
+    """Out of the key file as it was downloaded. ValueError, which never repeats it."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    match document:
+        case {"secretKey": str(key)} if key:
+            return key
+    raise ValueError('is not the key file that Moveshelf gives: {"application": ..., "secretKey": ...}') from None
+
+
+def _errors(document: Any) -> str:
+    """What is wrong, in the server's words; empty where nothing is."""
+    errors = document.get("errors") if isinstance(document, dict) else None
+    if not errors:
+        return ""
+    told = [error.get("message") if isinstance(error, dict) else error for error in _listed(errors)]
+    return " ".join("; ".join(str(text) for text in told).split())[:300]
+
+
+def _listed(errors: Any) -> list[Any]:
+    return errors if isinstance(errors, list) else [errors]
+
+
+def _json(answer: Answer) -> Any:
+    """None where it is none."""
+    try:
+        return json.loads(answer.text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _once(content: bytes) -> Body:
+    yield content
