@@ -40,7 +40,9 @@ def marks_of(sheet: Sheet, project: Project, *, facts: Iterable[str], session: s
             left_out += [f"{name} = {value} of fewer than two samples" for name, value in pairs]
             continue
         segments |= {(*project.value("label", *pair), start, end) for pair in pairs}
-    number = project.session(session) if segments else None
+    number = None
+    if segments or capture.revision > 1:  # which may have taken the last label away
+        number = project.session(session, make=bool(segments))
     return Marks(metadata, frozenset(segments), number, tuple(left_out))
 
 
@@ -51,7 +53,7 @@ def attach(api: Api, project: str, capture: str, marks: Marks, *, replace: bool)
     may have attached them.
     """
     _attach_metadata(api, f"v2/{project}capture/{capture}/metadata-relationship/", marks)
-    if marks.segments or replace:
+    if marks.session is not None:
         _attach_segments(api, f"{project}capture/{capture}/label-relationship/", marks, replace=replace)
 
 

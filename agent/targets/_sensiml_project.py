@@ -113,8 +113,8 @@ class Project:
                 raise Refused(f"{kind} {name!r}: the server does not keep the value {value!r}")
             return uuid, values[value]
 
-    def session(self, name: str) -> int:
-        """The number of the session called `name`, found or made."""
+    def session(self, name: str, *, make: bool = True) -> int | None:
+        """The number of the session called `name`, found or made; None where there is none and none is to be made."""
         with self._lock:
             if name not in self._sessions:
                 path = f"{self.path}segmenter/"
@@ -123,6 +123,8 @@ class Project:
                     self._sessions.setdefault(str(item["name"]), int(item["id"]))
 
                 self._api.each(path, keep)
+                if name not in self._sessions and not make:
+                    return None
                 if name not in self._sessions:
                     self._made(path, {"name": name, "custom": True, "parameters": None, "preprocess": None}, "id")
                     self._api.each(path, keep)

@@ -1,0 +1,293 @@
+"""What is said of a capture at SensiML: configuration, metadata, labels; made once, changed by a later revision."""
+
+import json
+
+import pytest
+
+from agent.capture import CaptureConfiguration
+from agent.targets import Failed, Progress, Refused
+from agent.targets._sensiml_configuration import version_3
+from agent.targets.sensiml import Settings
+from drivers import Channel, Identity
+from drivers.settings import SettingsError
+from tests.contracts.target import put
+from tests.receiver import Fault
+from tests.sensiml import asked, posts, recorded, serving
+from tests.test_config import mistakes as said_of
+from tests.test_config_targets import with_target
+from tests.test_sensiml_files import WAV, wav
+
+
+@pytest.fixture
+def far(tmp_path):
+    with serving(tmp_path) as server:
+        yield server
+
+
+def file(capture) -> str:
+    return capture.files[0].name
+
+
+def test_metadata_are_attached(far, tmp_path):
+    capture = recorded(tmp_path, metadata={"subject": "A 7", "weight": 71.5, "outside": True, "laps": 3, "big": 1e16})
+    put(far.open(), capture)
+    assert far.metadata(file(capture)) == {
+        "device": "bay3",
+        "recording": "walk",
+        "subject": "A 7",
+        "weight": "71.5",
+        "outside": "true",
+        "laps": "3",
+        "big": "1e16",
+    }
+    assert {name["type"] for name in far.project.names.values()} == {"string"}
+    assert all(name["metadata"] for name in far.project.names.values())
+
+
+def test_other_facts(far, tmp_path):
+    capture = recorded(tmp_path)
+    put(far.open(facts=("uuid", "started", "clock", "device_id")), capture)
+    assert far.metadata(file(capture)) == {
+        "uuid": capture.uuid,
+        "started": "2026-11-21T10:15:00.123000Z",
+        "clock": "synchronised",
+        "device_id": "0badcafe",
+    }
+    plain = recorded(tmp_path)
+    put(far.open(facts=()), plain)
+    assert far.metadata(file(plain)) == {}
+
+
+def test_names_and_values_are_made_once(far, tmp_path):
+    captures = [recorded(tmp_path, labels={"activity": "walking"}) for _ in range(3)]
+    for capture in captures:
+        put(far.open(), capture)
+    for last in ("metadata", "label", "segmenter"):
+        assert len(far.model.asked("POST", last)) == {"metadata": 2}.get(last, 1)
+    assert len(far.model.asked("POST", "labelvalue")) == 3
+
+
+def test_labels_are_segments_of_our_session(far, tmp_path):
+    segments = [
+        {"first": 7, "samples": 2, "labels": {"step": 1, "foot": "left"}},
+        {"first": 8, "samples": 50, "labels": {"step": 2}},
+        {"first": 9, "samples": 1, "labels": {"step": 3}},
+    ]
+    capture = recorded(tmp_path, labels={"activity": "walking"}, segments=segments)
+    receipt = far.open().put(capture, Progress())
+    assert far.segments(file(capture)) == {
+        ("activity", "walking", 7, 9, "capture-agent"),
+        ("step", "1", 7, 8, "capture-agent"),
+        ("foot", "left", 7, 8, "capture-agent"),
+        ("step", "2", 8, 9, "capture-agent"),
+    }
+    assert receipt["left_out"] == ["step = 3 of fewer than two samples"]
+    json.dumps(receipt)
+
+
+def test_in_a_wav_samples_count_from_0(far, tmp_path):
+    segments = [{"first": 17, "samples": 5, "labels": {"step": 1}}]
+    capture = recorded(tmp_path, wav(2), kind=WAV, labels={"activity": "walking"}, segments=segments)
+    put(far.open(), capture)
+    assert {segment[2:4] for segment in far.segments(file(capture))} == {(0, 99), (10, 14)}
+
+
+def test_what_the_server_does_not_spell_is_spelt_otherwise_or_left_out(far, tmp_path):
+    """It also strips blanks, after which a name would be looked for and made for ever."""
+    metadata = {"a-b": "x/y", " c ": " d ", "empty": "", "!": "e", "a_b": "other", "long": "v" * 99}
+    capture = recorded(tmp_path, metadata=metadata)
+    receipt = far.open(facts=()).put(capture, Progress())
+    assert far.metadata(file(capture)) == {"a_b": "x_y", "c": "d", "_": "e", "long": "v" * 64}
+    assert receipt["left_out"] == ["empty = ", "a_b = other"]
+
+
+def test_a_name_of_the_other_kind_is_refused_before_anything_is_sent(far, tmp_path):
+    put(far.open(), recorded(tmp_path, labels={"subject": "x"}))
+    sent = posts(far)
+    with pytest.raises(Refused, match="metadata 'subject': this project has a label of that name"):
+        put(far.open(), recorded(tmp_path, metadata={"subject": "x"}))
+    assert posts(far) == sent
+
+
+def test_a_name_or_value_that_another_device_makes_at_the_same_time(far, tmp_path):
+    first = recorded(tmp_path, labels={"activity": "walking"})
+    put(far.open(), first)
+    for path in ("metadata", "label", "segmenter"):
+        far.model.faults_at[path].append(Fault(200, text="[]"))  # before the other was done
+    put(far.open(), recorded(tmp_path, labels={"activity": "walking"}))
+    assert len(far.project.names) == 3 and len(far.project.segmenters) == 1
+    assert all(len(name["label_values"]) == 1 for name in far.project.names.values())
+
+
+@pytest.mark.parametrize(
+    "path", ["metadata", "labelvalue", "label", "segmenter", "metadata-relationship", "label-relationship"]
+)
+@pytest.mark.parametrize("fault", [{"lose_answer": True}, {"truncate": True}, {"cut_after": 0}])
+def test_an_interruption_makes_nothing_twice(far, tmp_path, path, fault):
+    capture = recorded(tmp_path, labels={"activity": "walking"}, metadata={"subject": "7"})
+    far.model.faults_at[path] += [Fault(), Fault(**fault)]
+    state: dict = {}
+    with pytest.raises(Failed):
+        put(far.open(), capture, state)
+    put(far.open(), capture, state)
+    assert posts(far) == 1
+    assert far.metadata(file(capture)) == {"device": "bay3", "recording": "walk", "subject": "7"}
+    assert far.segments(file(capture)) == {("activity", "walking", 7, 9, "capture-agent")}
+    assert len(far.capture(file(capture))["label-relationship"]) == 1
+    assert len(far.capture(file(capture))["metadata-relationship"]) == 3
+
+
+def test_a_later_revision_changes_what_is_said(far, tmp_path):
+    old = {"labels": {"activity": "walking"}, "metadata": {"subject": "7", "shoe": "old", "stays": "here"}}
+    first = recorded(tmp_path, **old, segments=[{"first": 7, "samples": 2, "labels": {"step": 1}}])
+    put(far.open(), first)
+    later = first.amended(labels={"activity": "running"}, metadata={"subject": "8", "shoe": "new"}, segments=[])
+    put(far.open(), later)
+    assert posts(far) == 1, "found by its name, not sent again"
+    assert far.segments(file(first)) == {("activity", "running", 7, 9, "capture-agent")}
+    assert far.metadata(file(first)) == {
+        "device": "bay3",
+        "recording": "walk",
+        "subject": "8",
+        "shoe": "new",
+        "stays": "here",
+    }
+
+
+def test_changed_metadata_go_one_by_one(far, tmp_path):
+    """Of several in one PUT, the server takes one for another."""
+    capture = recorded(tmp_path, metadata={"a": "1", "b": "2"})
+    put(far.open(facts=()), capture)
+    path = f"v2/project/{far.project.facts['uuid']}/capture/{far.capture(file(capture))['uuid']}/metadata-relationship/"
+    there = list(far.capture(file(capture))["metadata-relationship"].values())
+    assert asked(far, "PUT", path, there)[0] == 200
+    mixed = {item["uuid"]: item["label"] for item in far.capture(file(capture))["metadata-relationship"].values()}
+    assert mixed != {item["uuid"]: item["label"] for item in there}
+    other = recorded(tmp_path, metadata={"a": "1", "b": "2"})
+    put(far.open(facts=()), other)
+    put(far.open(facts=()), other.amended(metadata={"a": "3", "b": "4"}))
+    assert far.metadata(file(other)) == {"a": "3", "b": "4"}
+
+
+def test_what_people_did_in_other_sessions_stays(far, tmp_path):
+    capture = recorded(tmp_path, labels={"activity": "walking"})
+    put(far.open(session="by hand"), capture)
+    put(far.open(), capture.amended(labels={"activity": "running"}))
+    put(far.open(), capture.amended(labels={}))
+    assert far.segments(file(capture)) == {("activity", "walking", 7, 9, "by hand")}
+
+
+# the configuration's form
+
+
+def test_version_3():
+    motion = Identity(
+        "ICM-20948",
+        104.0,
+        tuple(Channel(f"{sensor}{axis}") for sensor in ("Accelerometer", "Gyroscope") for axis in "XYZ"),
+        {"accel_range_g": 8, "gyro_range_dps": 500, "filter": "42 Hz", "divider": 70000, "on": True, "k": -1},
+    )
+    heat = Identity("BME280", 0.2, (Channel("Temperature"), Channel("Humidity")), {"oversampling": 4})
+    configuration = CaptureConfiguration.of("bay3-imu", [(i, [c.name for c in i.channels]) for i in (motion, heat)])
+    made = version_3(configuration.as_json())
+    assert made["uuid"] == configuration.uuid
+    assert made["name"] == f"bay3-imu {configuration.uuid[:8]}"
+    document = made["configuration"]
+    assert document["version"] == 3
+    assert document["protocol_uuid"] == "5b2ffd03-7793-4f46-a91b-b515f1e4c837"
+    assert document["capture_agent"] == configuration.document
+    first, second = document["capture_sources"]
+    assert (first["name"], first["part"], first["sample_rate"]) == ("Motion", "ICM-20948", 104)
+    accelerometer, gyroscope = first["sensors"]
+    assert accelerometer == {
+        "type": "Accelerometer",
+        "sensor_id": 0,
+        "column_count": 3,
+        "column_names": ["X", "Y", "Z"],
+        "can_live_stream": False,
+        "parameters": [
+            {"name": "Sensor Range", "value": 8, "num_bytes": 1, "units": "G"},
+            {"name": "divider", "value": 70000, "num_bytes": 4},
+        ],
+    }
+    assert gyroscope["parameters"] == [{"name": "Sensor Range", "value": 500, "num_bytes": 2, "units": "DPS"}]
+    assert (second["name"], second["sample_rate"]) == ("Sensor", 1), "a whole number of at least one"
+    assert [(s["type"], s["column_names"], s["column_count"]) for s in second["sensors"]] == [
+        ("Temperature", [], 1),
+        ("Humidity", [], 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ["AccelerometerX", "AccelerometerY", "AccelerometerZ", "GyroscopeX"],
+        ["left_AccelerometerX", "right_AccelerometerX", "X", "Temperature", "channel_0", "channel_1", "IndexX"],
+        ["AX", "B", "AY"],
+    ],
+)
+def test_type_and_suffix_are_the_column(columns):
+    """The server puts them together, and knows the file's columns by that."""
+    identity = Identity("any", 10.0, tuple(map(Channel, columns)))
+    made = version_3(CaptureConfiguration.of("x", [(identity, columns)]).as_json())
+    sensors = made["configuration"]["capture_sources"][0]["sensors"]
+    assert [s["type"] + suffix for s in sensors for suffix in s["column_names"] or [""]] == columns
+
+
+def test_two_set_ups_of_one_recording_have_two_names(far, tmp_path):
+    for rate_hz in (100.0, 200.0):
+        identity = Identity("IMU", rate_hz, (Channel("A"),))
+        put(
+            far.open(), recorded(tmp_path, configuration=CaptureConfiguration.of("walk", [(identity, ["A"])]).as_json())
+        )
+    assert len({c["name"] for c in far.project.configurations.values()}) == 2
+
+
+# what a configuration is told beforehand
+
+TARGET = 'kind = "sensiml"\nproject = "bay"\nsecret_file = "key"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path", "reason"),
+    [
+        ('["csv", { kind = "mcap" }]', '["mcap", "csv_gz"]', "format", "csv or wav among them, for target far"),
+        ('activity = "walking"', 'activity = "walk/run"', "labels", "0-9, _, ., :, - and spaces (target far)"),
+        ("laps = 3", '"lap-s" = 3', "labels", "names of up to 64"),
+        ("laps = 3", f'laps = "{"x" * 65}"', "labels", "values of up to 64"),
+        ("laps = 3", 'laps = ""', "labels", "values of up to 64"),
+        ('device = "bay3"', f'device = "{"b" * 230}"', "targets", "250 characters"),
+    ],
+)
+def test_what_it_would_refuse_is_said_by_check(tmp_path, old, new, path, reason):
+    said = said_of(tmp_path, with_target(TARGET).replace(old, new, 1))
+    assert list(said) == [f"recording.walk.{path}"]
+    assert reason in said[f"recording.walk.{path}"]
+
+
+def test_pictures_are_none_of_it(tmp_path):
+    assert list(said_of(tmp_path, with_target(TARGET, "photos"))) == ["recording.photos.format"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        ({"url": "sensiml.cloud"}, "url"),
+        ({"url": "https://me:pw@sensiml.cloud/"}, "url"),
+        ({"url": "https://sensiml.cloud/?a=b"}, "url"),
+        ({"project": "a/b"}, "project"),
+        ({"project": ""}, "project"),
+        ({"secret_file": ""}, "secret_file"),
+        ({"username": "me"}, "client_id"),
+        ({"client_id": "me"}, "client_id"),
+        ({"session": ""}, "session"),
+        ({"facts": ("device", "weather")}, "facts"),
+        ({"proxy": "proxy:3128"}, "proxy"),
+        ({"idle_timeout_s": 0}, "idle_timeout_s"),
+    ],
+)
+def test_mistakes_are_found_at_start(settings, wrong):
+    with pytest.raises(SettingsError) as error:
+        Settings(**{"project": "bay", "secret_file": "key", **settings})
+    assert [name for name, _, _ in error.value.mistakes] == [wrong]
+    assert "pw" not in str(error.value)
