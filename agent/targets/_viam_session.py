@@ -1,0 +1,154 @@
+"""A session with Viam: calls by somebody who is known there, with a token that is asked for and renewed."""
+
+import base64
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator
+
+from agent.targets import Failed, Home, Unreachable
+from agent.targets import _viam_wire as wire
+from agent.targets._credentials import Credentials
+from agent.targets._viam_calls import Calls, Line, Metadata, Silent, Status
+from agent.targets._viam_status import UNAUTHENTICATED, meaning
+from drivers import boottime_ns
+
+_AUTHENTICATE = "/proto.rpc.v1.AuthService/Authenticate"
+_REJECTED = (3, 7, UNAUTHENTICATED)
+"""What may come of a key that is wrong: INVALID_ARGUMENT and PERMISSION_DENIED as well."""
+_EARLY_S = 60.0
+"""Before a token ends, another one is asked for."""
+
+
+class Session:
+    """Calls with a token; with another one, once, where the server does not know it any more. Safe for several threads.
+
+    Raises what a status means to a parcel; `ask` the Status itself where its caller wants to judge.
+    """
+
+    def __init__(self, line: Line, key: tuple[str, Credentials]) -> None:
+        """`key`: the id of the API key, and the key as a bare header."""
+        self._calls = Calls(line)
+        self._host = line.address
+        self._key_id, self._key = key
+        self._lock = threading.Lock()
+        self._token = ""
+        self._until_ns: int | None = None
+        self._told: deque[str] = deque(maxlen=8)
+        """The last tokens, which an answer could repeat."""
+
+    def login(self) -> None:
+        """Gets a token, unless there is one."""
+        self._current()
+
+    def ask(self, path: str, request: bytes) -> bytes:
+        """The answer to one message. Raises Status, whatever it is."""
+        return self._known(lambda metadata: self._calls.ask(path, request, metadata))
+
+    def send(self, path: str, request: bytes) -> bytes:
+        """The answer to one message that carries content."""
+        return self._sending(lambda metadata: self._calls.ask(path, request, metadata))
+
+    def stream(self, path: str, messages: Callable[[], Generator[bytes, None, None]]) -> bytes:
+        """The answer to many messages; `messages` makes them, from the first, for each try."""
+        return self._sending(lambda metadata: self._calls.stream(path, messages(), metadata))
+
+    def meaning(self, status: Status) -> Exception:
+        """What the answer to a question means to a parcel."""
+        return meaning(status, self._host, sending=False)
+
+    def hidden(self, text: str) -> str:
+        """`text` without key and tokens, should the server have repeated them."""
+        text = self._key.hidden(text)
+        for token in tuple(self._told):
+            text = text.replace(token, "***")
+        return text
+
+    def close(self) -> None:
+        """Cuts what is under way; may be called twice, from any thread."""
+        self._calls.close()
+
+    def _sending(self, call: Callable[[Metadata], bytes]) -> bytes:
+        try:
+            return self._known(call)
+        except Status as status:
+            raise meaning(status, self._host, sending=True) from None
+        except Silent:
+            raise Failed(f"{self._host} fell silent") from None
+
+    def _known(self, call: Callable[[Metadata], bytes]) -> bytes:
+        token = self._current()
+        try:
+            return call(_bearer(token))
+        except Status as status:
+            if status.code != UNAUTHENTICATED:
+                raise
+        return call(_bearer(self._current(refused=token)))
+
+    def _current(self, refused: str = "") -> str:
+        """The token: a new one where there is none, it is about to end, or it is `refused`."""
+        with self._lock:
+            over = self._until_ns is not None and boottime_ns() > self._until_ns
+            if self._token in ("", refused) or over:
+                self._token = ""
+                begun_ns = boottime_ns()
+                self._token = token = self._new_token()
+                self._told.append(token)
+                life_s = _life_s(token)
+                self._until_ns = None
+                if life_s is not None:
+                    self._until_ns = begun_ns + int(max(life_s - _EARLY_S, life_s / 2) * 1e9)
+            return self._token
+
+    def _new_token(self) -> str:
+        try:
+            response = self._logged_in()
+        except Status as status:
+            if status.code in _REJECTED:
+                raise Unreachable(f"{self._host} answers {status}; check the target's credentials") from None
+            raise self.meaning(status) from None
+        try:
+            token = wire.access_token(response)
+        except ValueError:
+            token = ""
+        if not token or not token.isascii() or not token.isprintable():
+            raise Failed(f"the answer of {self._host} has no token: is it Viam's?")  # and it may hold a secret
+        return token
+
+    def _logged_in(self) -> bytes:
+        try:
+            return self._authenticate()
+        except Status as status:
+            if status.code not in _REJECTED or not self._key.renewed():
+                raise
+        return self._authenticate()
+
+    def _authenticate(self) -> bytes:
+        """Without a token: a server that gets one refuses to give another."""
+        ((_, key),) = self._key.headers().items()
+        return self._calls.ask(_AUTHENTICATE, wire.authenticate(self._key_id, "api-key", key), ())
+
+
+def session(line: Line, home: Home, key_id: str, key_file: str) -> Session:
+    """A session that reads its key when it first needs it."""
+    return Session(line, (key_id, Credentials(home, key_file, header="key")))
+
+
+def _bearer(token: str) -> Metadata:
+    return (("authorization", f"Bearer {token}"),)
+
+
+def _life_s(token: str) -> float | None:
+    """How long a token lives from now; None where it does not say, or our clock must be wrong.
+
+    Viam's own library makes tokens without an end. A board without a clock of its own knows no date, so what counts is
+    how long after its own date of issue a token ends.
+    """
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
+        end = float(claims["exp"])
+        life_s = end - float(claims.get("iat", time.time()))
+    except (ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return life_s if life_s > 0 else None
