@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from agent.config.loading import Config, StreamConfig
+from agent.config.loading import Config, StreamConfig, owed_by
 from agent.negative import NegativeWriter
 from agent.recorders import AnyRecorder, Recorders
 from agent.stream import Stream
 from agent.sync import Delivery, Sync
+from agent.sync.owing import Owing
 from agent.targets import Home, Target
 from agent.worker import Worker
 from drivers.ports import boottime_ns
@@ -36,18 +37,18 @@ class Assembly:
         home: Home,
         recorders: Recorders,
         stream: Callable[[StreamConfig], Stream],
-        owes: dict[str, tuple[str, ...]],
+        owing: Owing,
         failed: Failed,
         left_s: Callable[[float], float],
     ) -> None:
-        """`owes`: targets of each recording, which others read; `left_s`: how much of a stage's time is left."""
+        """`left_s`: how much of a stage's time is left."""
         self.streams: Mapping[str, Stream] = {}
         self.recorders: Mapping[str, AnyRecorder] = {}
         self._sync = sync
         self._home = home
         self._make = recorders
         self._stream = stream
-        self._owes = owes
+        self._owing = owing
         self._failed = failed
         self._left_s = left_s
         self._config: Config | None = None
@@ -99,7 +100,7 @@ class Assembly:
         for name in targets:
             if self._couriers.pop(name, None) is not None:
                 self._sync.remove(name, self._left_s(_COURIER_S))
-        self._owe(config)
+        self._owing.change(*owed_by(config))
         for name, given in opened.items():
             self._couriers[name] = self._sync.add(name, given, self._failed)
         self.streams, self.recorders, self._config = new_streams, new_recorders, config
@@ -137,13 +138,6 @@ class Assembly:
                     opened[name] = (given.kind, target, given.delivery)
             stack.pop_all()
         return opened
-
-    def _owe(self, config: Config) -> None:
-        """What each recording owes from now on; one that is gone owes what it did to what is left of its targets,
-        since its last captures are still being developed."""
-        self._owes.update({name: recipe.targets for name, recipe in config.recordings.items()})
-        for name in self._owes.keys() - config.recordings.keys():
-            self._owes[name] = tuple(target for target in self._owes[name] if target in config.targets)
 
 
 def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -5,7 +5,6 @@ import logging
 import os
 import random
 import signal
-import sqlite3
 import sys
 import threading
 from collections.abc import Callable
@@ -17,10 +16,9 @@ from typing import Any, Self
 from agent import commands
 from agent.answers import Answers
 from agent.assembly import Assembly
-from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
-from agent.config.loading import Config, ConfigError, StreamConfig, load
+from agent.config.loading import Config, ConfigError, StreamConfig, load, owed_by
 from agent.control import CommandError, Control
 from agent.database import Database
 from agent.developer import Developer
@@ -40,6 +38,7 @@ from agent.retention import Retention
 from agent.ring import Ring
 from agent.stream import Stream
 from agent.sync import Sync
+from agent.sync.owing import Owing
 from agent.targets import Home
 from agent.worker import Worker
 from drivers.ports import boottime_ns
@@ -142,23 +141,19 @@ class Daemon:
         clock = self._clock
         outbox = Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=_chance())
         outbox.release_all()
-        owes = {name: recipe.targets for name, recipe in config.recordings.items()}
-
-        def owe_again(connection: sqlite3.Connection, capture: Capture) -> None:
-            outbox.amend(connection, capture.uuid, capture.revision, owes.get(capture.recording, ()))
-
-        catalogue.resume_amendments(owe_again)
+        owing = Owing(outbox, {})
+        owing.change(*owed_by(config))
+        catalogue.resume_amendments(owing.owe_again)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
-        sync = Sync({}, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance())
+        sync = Sync({}, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance(), excluded=owing.excluded)
         stack.callback(lambda: sync.stop(self._left_s(_JOIN_S)))
 
         finishing = Finishing(
             database=database,
             catalogue=catalogue,
-            outbox=outbox,
+            owing=owing,
             captures=folder.captures,
-            targets=owes,
             owed=sync.wake,
         )
         developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing, clock=clock)
@@ -206,17 +201,15 @@ class Daemon:
             home=home,
             recorders=recorders,
             stream=stream,
-            owes=owes,
+            owing=owing,
             failed=self._main.failed,
             left_s=self._left_s,
         )
         self._run(stack, disk_sync.start)
         self._run(stack, keep_room(retention, needed))
-        self._run(stack, keep_dates(catalogue, clock, owe_again))
+        self._run(stack, keep_dates(catalogue, clock, owing.owe_again))
         if database.rebuilt_because:
-            self._run(
-                stack, rebuild_catalogue(database, catalogue, outbox, folder=folder, targets=owes, wake=sync.wake)
-            )
+            self._run(stack, rebuild_catalogue(database, catalogue, owing, folder=folder, wake=sync.wake))
         stack.callback(assembly.close)
         assembly.change(config)
         answers = Answers(

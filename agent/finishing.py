@@ -10,14 +10,14 @@ import ctypes
 import logging
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.database import Database, DatabaseWaits
-from agent.outbox import Outbox
 from agent.quarantine import set_aside
+from agent.sync.owing import Owing
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +41,15 @@ class Finishing:
         *,
         database: Database,
         catalogue: Catalogue,
-        outbox: Outbox,
+        owing: Owing,
         captures: Path,
-        targets: Mapping[str, Sequence[str]],
         owed: Callable[[], None],
     ) -> None:
-        """`targets`: those of each recording; `owed` is called when targets have something new."""
+        """`owed` is called when targets have something new."""
         self._database = database
         self._catalogue = catalogue
-        self._outbox = outbox
+        self._owing = owing
         self._captures = captures
-        self._targets = targets
         self._owed = owed
         self._lock = threading.Lock()
         self.finished = 0
@@ -78,12 +76,9 @@ class Finishing:
             return []
         with self._lock:
             placed = [self._link(capture) for capture in captures]
-            names = [tuple(self._targets.get(capture.recording, ())) for capture in placed]
             with self._database.transaction(durable=False) as connection:
                 self._catalogue.add(connection, placed)
-                self._outbox.owe(
-                    connection, [(c.uuid, c.size, targets) for c, targets in zip(placed, names, strict=True)]
-                )
+                self._owing.owe(connection, placed)
             sync_filesystem(self._captures)
             for capture in captures:
                 for path in reversed(capture.files):  # without its sidecar nothing is taken for unfinished

@@ -1,16 +1,16 @@
 """Housekeeping: threads that look after the data folder while everything else goes on."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.catalogue import Catalogue, Owe, Query
 from agent.clock import Clock, iso
 from agent.database import Database
 from agent.folder import DataFolder
-from agent.outbox import Outbox
 from agent.rebuild import rebuild
 from agent.retention import Retention
+from agent.sync.owing import Owing
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -93,10 +93,9 @@ def redated(start: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
 def rebuild_catalogue(
     database: Database,
     catalogue: Catalogue,
-    outbox: Outbox,
+    owing: Owing,
     *,
     folder: DataFolder,
-    targets: Mapping[str, Sequence[str]],
     wake: Callable[[], None],
 ) -> Callable[[Failed], Worker]:
     """A thread that finds all captures again after the database had to be set aside."""
@@ -117,10 +116,9 @@ def rebuild_catalogue(
                 done = rebuild(
                     database,
                     catalogue,
-                    outbox,
+                    owing,
                     captures=folder.captures,
                     quarantine=folder.quarantine,
-                    targets=lambda recording: targets.get(recording, ()),
                     advance=advance,
                 )
             except _StoppedEarly:

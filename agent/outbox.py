@@ -6,6 +6,7 @@ import random
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from agent.database import Database
@@ -56,18 +57,29 @@ class Outbox:
         self._now = now
         self._jitter = jitter
 
-    def owe(self, connection: sqlite3.Connection, owed: Iterable[tuple[str, int, Sequence[str]]]) -> None:
+    def owe(
+        self,
+        connection: sqlite3.Connection,
+        owed: Iterable[tuple[str, int, Sequence[str]]],
+        delays_s: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         """Adds a parcel for each target of each (capture uuid, bytes, targets), in the caller's transaction.
 
-        What is there already stays as it is. LookupError where a capture is not in the catalogue.
+        `delays_s`: how long a target's parcels rest at first. What is there already stays as it is. LookupError where
+        a capture is not in the catalogue.
         """
+        due = {target: self._now() + int(delay_s * 1e9) for target, delay_s in delays_s.items() if delay_s}
         for capture, size, targets in owed:
             row = connection.execute("SELECT id, revision FROM capture WHERE uuid = ?", (capture,)).fetchone()
             if row is None:
                 raise LookupError(f"capture {capture} is not in the catalogue, and cannot be owed")
             connection.executemany(
-                "INSERT INTO parcel (capture, target, revision, size) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                [(row[0], target, row[1], size) for target in targets],
+                "INSERT INTO parcel (capture, target, revision, size, due_boot, due_ns) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                [
+                    (row[0], target, row[1], size, self._boot_id if target in due else None, due.get(target))
+                    for target in targets
+                ],
             )
 
     def amend(self, connection: sqlite3.Connection, capture: str, revision: int, targets: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.database import Database
 from agent.folder import called
-from agent.outbox import Outbox
 from agent.quarantine import set_aside
+from agent.sync.owing import Owing
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,13 @@ class Rebuilt:
 def rebuild(
     database: Database,
     catalogue: Catalogue,
-    outbox: Outbox,
+    owing: Owing,
     *,
     captures: Path,
     quarantine: Path,
-    targets: Callable[[str], Sequence[str]],
     advance: Callable[[int], None],
 ) -> Rebuilt:
-    """Walks `captures/`, oldest day first: every capture is catalogued and owed again to `targets(recording)`.
+    """Walks `captures/`, oldest day first: every capture is catalogued and owed again.
 
     Captures whose payloads are gone or have another size, and files that belong to no sidecar, go to quarantine.
     `advance` hears the count so far after each batch; what it raises abandons the walk, and the next start begins it
@@ -46,7 +45,7 @@ def rebuild(
     def record(group: Sequence[Capture]) -> None:
         with database.transaction(durable=False) as connection:
             catalogue.add(connection, group)
-            outbox.owe(connection, [(c.uuid, c.size, targets(c.recording)) for c in group])
+            owing.owe(connection, group)
 
     for folder in sorted(path for path in captures.iterdir() if path.is_dir()):
         claimed: set[str] = set()

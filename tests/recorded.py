@@ -20,6 +20,7 @@ from agent.finishing import Finishing
 from agent.folder import DataFolder
 from agent.negative import NegativeWriter, identity_as_json
 from agent.outbox import Outbox
+from agent.sync.owing import Owing
 from drivers import Block, Channel, Identity, samples_dtype
 
 SECOND = 1_000_000_000
@@ -85,9 +86,8 @@ def make_data_folder(place: Path) -> Path:
         finishing = Finishing(
             database=database,
             catalogue=catalogue,
-            outbox=outbox,
+            owing=Owing(outbox, {"walk": ["lab"], "rest": ["lab"]}),
             captures=folder.captures,
-            targets={"walk": ["lab"], "rest": ["lab"]},
             owed=lambda: None,
         )
         developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing, clock=Clock())

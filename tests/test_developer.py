@@ -24,6 +24,7 @@ from agent.formats import csv, wav
 from agent.negative import NegativeReader, NegativeWriter
 from agent.outbox import Outbox
 from agent.rebuild import adopt
+from agent.sync.owing import Owing
 from tests.recorded import STARTED_NS, make_negative
 
 
@@ -40,9 +41,8 @@ class House:
         self.finishing = Finishing(
             database=self.database,
             catalogue=self.catalogue,
-            outbox=self.outbox,
+            owing=Owing(self.outbox, {"walk": ["lab"]}),
             captures=self.folder.captures,
-            targets={"walk": ["lab"]},
             owed=self.wake,
         )
         self.developer = Developer(

@@ -21,6 +21,7 @@ from agent.negative import NegativeWriter
 from agent.outbox import Outbox
 from agent.pictures import settle
 from agent.rebuild import adopt
+from agent.sync.owing import Owing
 from tests import pictures
 from tests.pictures import block, write
 from tests.test_negative import HEAD
@@ -53,9 +54,8 @@ class House(pictures.House):
         self.finishing = Finishing(
             database=database,
             catalogue=self.catalogue,
-            outbox=outbox,
+            owing=Owing(outbox, {"photos": ["lab"]}),
             captures=self.captures,
-            targets={"photos": ["lab"]},
             owed=lambda: None,
         )
         self.boot = boot

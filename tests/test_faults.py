@@ -25,6 +25,7 @@ from agent.outbox import Outbox
 from agent.retention import Retention
 from agent.ring import Ring
 from agent.stream import Stream
+from agent.sync.owing import Owing
 from drivers import Channel, Identity
 from tests.captures import make_capture
 from tests.running import Running
@@ -184,9 +185,8 @@ def test_a_rebuild_waits_for_a_disk_that_is_full(house: House, monkeypatch: pyte
     worker = rebuild_catalogue(
         house.database,
         house.catalogue,
-        house.outbox,
+        Owing(house.outbox, {"walk": ["lab"]}),
         folder=house.folder,
-        targets={"walk": ["lab"]},
         wake=woken.set,
     )(house.failed)
     assert woken.wait(10)

@@ -11,6 +11,7 @@ from agent.catalogue import Catalogue
 from agent.database import Database
 from agent.outbox import Outbox
 from agent.rebuild import Rebuilt, adopt, rebuild
+from agent.sync.owing import Owing
 from tests.captures import make_capture
 
 
@@ -37,10 +38,9 @@ class Box:
         return rebuild(
             self.database,
             self.catalogue,
-            self.outbox,
+            Owing(self.outbox, {"walk": ["lab", "archive"], "run": ["lab"]}),
             captures=self.captures,
             quarantine=self.quarantine,
-            targets={"walk": ["lab", "archive"], "run": ["lab"]}.get,
             advance=advance,
         )
 

@@ -21,6 +21,8 @@ from agent.folder import Busy, DataFolder
 from agent.negative import NegativeError, NegativeReader
 from agent.outbox import Outbox
 from agent.rebuild import adopt
+from agent.sync import Delivery
+from agent.sync.owing import Owing
 
 
 @click.command
@@ -44,12 +46,12 @@ def recover(ctx: click.Context, files: tuple[Path, ...], config: Path, data: Pat
             place = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=output, prefix=".recover-")))
         else:
             place = data or configured_data_dir(config)
-        targets = {} if output is not None else _targets(config)
+        known = None if output is not None else _known(config)
         try:
             folder = stack.enter_context(DataFolder(place))
         except Busy as busy:
             raise click.ClickException(f"{busy}: stop it, or recover to another folder with --output") from None
-        recovery = _Recovery(folder, targets, stack)
+        recovery = _Recovery(folder, known, stack)
         for file in files:
             try:
                 captures = recovery.sidecar(file) if file.suffix == ".json" else recovery.negative(file)
@@ -67,30 +69,38 @@ def recover(ctx: click.Context, files: tuple[Path, ...], config: Path, data: Pat
     ctx.exit(1 if failed else 0)
 
 
-def _targets(config: Path) -> Mapping[str, Sequence[str]]:
-    """What each recording owes, as far as there is a configuration that can be read."""
-    from agent.config.loading import load
+def _known(config: Path) -> tuple[Mapping[str, Sequence[str]], Mapping[str, Delivery]] | None:
+    """What is owed, and how it is delivered, as far as there is a configuration that can be read."""
+    from agent.config.loading import load, owed_by
 
     try:
-        return {name: recording.targets for name, recording in load(config).recordings.items()}
+        return owed_by(load(config))
     except ConfigError as error:
         click.echo(f"{config} cannot be used, so what is recovered is owed to no target:\n{error}", err=True)
-        return {}
+        return None
 
 
 class _Recovery:
     """The finishing part of a daemon, on a data folder that is locked meanwhile."""
 
-    def __init__(self, folder: DataFolder, targets: Mapping[str, Sequence[str]], stack: ExitStack) -> None:
+    def __init__(
+        self,
+        folder: DataFolder,
+        known: tuple[Mapping[str, Sequence[str]], Mapping[str, Delivery]] | None,
+        stack: ExitStack,
+    ) -> None:
         self._folder = folder
         self._clock = clock = Clock()
         database = stack.enter_context(Database(folder.database, quarantine=folder.quarantine))
+        outbox = Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=random.Random())  # noqa: S311
+        owing = Owing(outbox, {})
+        if known is not None:
+            owing.change(*known)
         self._finishing = Finishing(
             database=database,
             catalogue=Catalogue(database, folder.captures),
-            outbox=Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=random.Random()),  # noqa: S311
+            owing=owing,
             captures=folder.captures,
-            targets=targets,
             owed=lambda: None,
         )
 

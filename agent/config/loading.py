@@ -95,6 +95,12 @@ class Config:
     """Of each recording, in order, by the format's name."""
 
 
+def owed_by(config: Config) -> tuple[dict[str, tuple[str, ...]], dict[str, Delivery]]:
+    """Targets of each recording, and how each target is delivered to; what `Owing.change` takes."""
+    recordings = {name: recipe.targets for name, recipe in config.recordings.items()}
+    return recordings, {name: target.delivery for name, target in config.targets.items()}
+
+
 def load(path: Path) -> Config:
     """The configuration in `path`. Raises ConfigError with every mistake in it."""
     return _Reading(path, _document(path)).config()

@@ -32,8 +32,10 @@ class Sync:
         clock: Clock,
         jitter: random.Random | None = None,
         commit_every_s: float = 4.0,
+        excluded: Callable[[str], int] = lambda target: 0,
     ) -> None:
-        """`targets` by name: (kind, the target, how to deliver to it). They are closed by `stop`.
+        """`targets` by name: (kind, the target, how to deliver to it). They are closed by `stop`. `excluded`: how many
+        captures a target's rules kept from it.
 
         Outcomes are committed 50 at once, or every `commit_every_s`: at a trickle that is 900 fsyncs an hour. After a
         kill a few parcels are offered again, and targets recognise what they have.
@@ -42,6 +44,7 @@ class Sync:
         self._catalogue = catalogue
         self._clock = clock
         self._jitter = jitter or random.Random()  # noqa: S311  spreads retries, guards nothing
+        self._excluded = excluded
         self._ledger = Ledger(outbox, clock.boottime_ns, every_s=commit_every_s)
         self._kinds = {name: kind for name, (kind, _, _) in targets.items()}
         # replaced as a whole by `add` and `remove`, so that other threads may go through it meanwhile
@@ -123,7 +126,8 @@ class Sync:
     def health(self) -> dict[str, dict[str, Any]]:
         """By target: kind, state, what is owed and since when, what was done since the start.
 
-        `state` is idle, sending, failing (it answers, but takes nothing), unreachable, paused or stopped.
+        `state` is idle, sending, `waits for ...` (hours or a link), failing (it answers, but takes nothing),
+        unreachable, paused or stopped.
         """
         counts, wall_ns = self._outbox.counts(), self._clock.wall_ns()
         found = {}
@@ -137,6 +141,7 @@ class Sync:
                 "oldest_s": oldest_s and round(oldest_s, 1),
                 "refused": count.refused,
                 "delivered": count.delivered,
+                "excluded": self._excluded(name),
                 **courier.health(),
             }
         return found

@@ -1,0 +1,70 @@
+"""Owing: what becomes of a new capture, a parcel for each target of its recording whose rules take it."""
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from agent.capture import Capture
+from agent.outbox import Outbox
+from agent.sync.delivery import Delivery
+from agent.sync.rules import excluded
+
+log = logging.getLogger(__name__)
+
+
+class Owing:
+    """What the configuration says of recordings and targets now. For any thread."""
+
+    def __init__(self, outbox: Outbox, recordings: Mapping[str, Sequence[str]]) -> None:
+        """`recordings`: the targets of each recording; they have no rules until `change` tells of some."""
+        self._outbox = outbox
+        self._recordings: Mapping[str, Sequence[str]] = dict(recordings)
+        self._deliveries: Mapping[str, Delivery] = {}
+        self._excluded: Counter[str] = Counter()
+
+    def change(self, recordings: Mapping[str, Sequence[str]], deliveries: Mapping[str, Delivery]) -> None:
+        """What each recording owes from now on, and how it is delivered to each target.
+
+        A recording that is gone owes what it did to what is left of its targets: its last captures are still being
+        developed.
+        """
+        gone = {
+            name: tuple(target for target in targets if target in deliveries)
+            for name, targets in self._recordings.items()
+            if name not in recordings
+        }
+        self._deliveries = dict(deliveries)
+        self._recordings = {**gone, **recordings}
+
+    def owe(self, connection: sqlite3.Connection, captures: Sequence[Capture]) -> None:
+        """Owes finished captures to whom they are for, in the caller's transaction; the log tells of each exclusion."""
+        for capture in captures:
+            owed = []
+            for target in self._recordings.get(capture.recording, ()):
+                if why := self._why_not(target, capture):
+                    self._excluded[target] += 1
+                    log.info("%s is not for %s: %s", capture.name, target, why)
+                else:
+                    owed.append(target)
+            self._owe(connection, capture, owed)
+
+    def owe_again(self, connection: sqlite3.Connection, capture: Capture) -> None:
+        """Owes an amended capture, in the caller's transaction: to whom it was owed, and to those whose rules take it
+        because of a label that it has only now."""
+        targets = self._recordings.get(capture.recording, ())
+        self._outbox.amend(connection, capture.uuid, capture.revision, targets)
+        labelled = [name for name in targets if name in self._deliveries and self._deliveries[name].only_labels]
+        self._owe(connection, capture, [name for name in labelled if not self._why_not(name, capture)])
+
+    def excluded(self, target: str) -> int:
+        """Captures since the start that the rules of a target kept from it."""
+        return self._excluded[target]
+
+    def _why_not(self, target: str, capture: Capture) -> str:
+        delivery = self._deliveries.get(target)
+        return "" if delivery is None else excluded(delivery, capture)
+
+    def _owe(self, connection: sqlite3.Connection, capture: Capture, targets: Sequence[str]) -> None:
+        delays = {name: self._deliveries[name].delay_s for name in targets if name in self._deliveries}
+        self._outbox.owe(connection, [(capture.uuid, capture.size, targets)], delays)
