@@ -85,6 +85,7 @@ class BucketFar(Far):
             "region": REGION,
             "access_key": ACCESS_KEY,
             "secret_file": "secret",
+            "idle_timeout_s": 1.5,  # moto may take its time
         }
 
     def objects(self):
@@ -95,4 +96,4 @@ class BucketFar(Far):
 
     def open_directly(self) -> ObjectStore:
         """Past what checks and misbehaves, and keeps contents in this process."""
-        return self.open(url=f"http://127.0.0.1:{self.store.behind.port}/{self.store.name}")
+        return self.open(url=f"http://127.0.0.1:{self.store.behind.port}/{self.store.name}", idle_timeout_s=60)

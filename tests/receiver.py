@@ -10,8 +10,6 @@ import time
 from collections import deque
 from types import TracebackType
 
-_SMALL = 256
-
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
@@ -63,6 +61,8 @@ class Receiver:
         """Set once a request hangs."""
         self._tls = tls
         self.keep = keep
+        self.small = 256
+        """Bytes of a content that is kept in any case."""
         self._listener = socket.create_server(("127.0.0.1", port))
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -153,7 +153,7 @@ class Receiver:
         until = length if fault.cut_after is None else min(length, fault.cut_after)
         if fault.answer_after is not None:
             until = min(length, fault.answer_after)
-        keep = self.keep or length < _SMALL
+        keep = self.keep or length < self.small
         body, digest, got = bytearray(), hashlib.sha256(), 0
         while got < until:
             if fault.pause_s:

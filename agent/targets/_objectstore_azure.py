@@ -6,7 +6,7 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 
 from agent.targets import Receipt, Unreachable
-from agent.targets._objectstore_objects import Found, InParts, Item, Part, as_base64, once, receipt
+from agent.targets._objectstore_objects import Found, InParts, Item, Part, as_base64, once, receipt, tried
 from agent.targets._objectstore_requests import Requests, accepted, readable
 from agent.targets._transport import Body
 
@@ -37,6 +37,9 @@ class Azure:
         answer = self._requests.send("PUT", item.key, headers, content=(item.size, item.sha256, body))
         accepted(answer, item.key)
         return receipt(answer.headers, "x-ms-version-id")
+
+    def probe(self, item: Item) -> str:
+        return tried(self, item)
 
     def begin(self, item: Item) -> str:
         return item.sha256[:8]  # blocks have no upload of their own; those of another content must not mix with ours

@@ -71,12 +71,28 @@ class ObjectStore:
             return {"files": done | {capture.sidecar.name: self._sidecar(capture, progress)}}
         except (Refused, Later, Unreachable, Failed) as error:
             progress.check()  # what comes of cutting the connection is no fault
-            error.args = tuple(self._far.hidden(str(text)) for text in error.args)
-            raise
+            raise self._clean(error) from None
+
+    def probe(self) -> list[str]:
+        """Asks for an object that is not there, and begins an upload that it gives up. Leaves nothing behind."""
+        item = self._layout.probe(self._home)
+        try:
+            found = [] if not self._look or self._store.in_parts is None else ["what is there may be asked for"]
+            if self._found(item) is not None:
+                found = [f"an object {item.key} is there"]
+            return [*found, self._store.probe(item)]
+        except (Refused, Later, Unreachable, Failed) as error:
+            raise self._clean(error) from None
+        except Gone as error:
+            raise Failed(self._far.hidden(str(error))) from None
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._far.close()
+
+    def _clean(self, error: Exception) -> Exception:
+        error.args = tuple(self._far.hidden(str(text)) for text in error.args)
+        return error
 
     def _payload(self, capture: Capture, payload: Payload, progress: Progress) -> Mapping[str, Any]:
         item = self._layout.item(capture, payload, self._home)

@@ -49,6 +49,13 @@ class Layout:
         tags = {name: value.format_map(values) for name, value in self.tags.items()}
         return Item(key, file[2], *hashes, metadata | ours, tags)
 
+    def probe(self, home: Home) -> Item:
+        """An object that is never completed, in the folder where the keys begin."""
+        before = self.key.partition("{")[0].rpartition("/")
+        key = f"{before[0]}{before[1]}{urllib.parse.quote(home.device_id, safe='')}.probe"
+        md5, sha256 = hashlib.md5(b"?", usedforsecurity=False).hexdigest(), hashlib.sha256(b"?").hexdigest()
+        return Item(key, "application/octet-stream", 1, sha256, md5, {}, {})
+
     def mistakes(self, *, by_name_alone: bool) -> Iterator[tuple[str, object, str]]:
         """(option, value, what is allowed) of all that is wrong. `by_name_alone`: nobody asks what is there first."""
         parts = self.key.split("/")

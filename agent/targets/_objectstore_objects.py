@@ -97,6 +97,21 @@ class Store(Protocol):
         Refused where something else is there.
         """
 
+    def probe(self, item: Item) -> str:
+        """Tries what a put needs as far as that leaves nothing behind; what was found, in a line."""
+
+
+def tried(store: InParts, item: Item) -> str:
+    """Begins an upload, sends one byte of it, and gives it up: nothing that anybody could see is left."""
+    content = b"?"
+    sha256, md5 = hashlib.sha256(content).hexdigest(), hashlib.md5(content, usedforsecurity=False).hexdigest()
+    upload = store.begin(item)
+    try:
+        store.part(item, upload, Part(1, 0, len(content), sha256, md5), once(content))
+    finally:
+        store.abandon(item, upload)
+    return "an upload could be begun, and was given up again"
+
 
 def parts(capture: Capture, payload: Payload, part_bytes: int, progress: Progress) -> Iterator[Part]:
     """The parts of a payload, each hashed. The last one only comes once the whole has proved to be the sidecar's."""

@@ -12,6 +12,8 @@ from agent.targets._objectstore_objects import Found, InParts, Item, as_base64, 
 from agent.targets._objectstore_requests import accepted
 from agent.targets._transport import Answer, Body, Host, Line, judge
 
+_NO_ADDRESS = "the endpoint's answer has neither url nor there: is it one for upload addresses?"
+
 
 class Presigned:
     """Asks the endpoint with a POST, and puts to what it answers.
@@ -43,7 +45,15 @@ class Presigned:
                 return {}
             case {"url": str(url), **more} if isinstance(headers := more.get("headers", {}), dict):
                 return self._put(item, url, {str(name): str(value) for name, value in headers.items()}, body)
-        raise Failed(f"{item.key}: the endpoint's answer has neither url nor there: is it one for upload addresses?")
+        raise Failed(f"{item.key}: {_NO_ADDRESS}")
+
+    def probe(self, item: Item) -> str:
+        match self._asked(item):
+            case {"there": True}:
+                return "the endpoint says that the probe's object is there"
+            case {"url": str(url)}:
+                return f"the endpoint gives addresses of {urllib.parse.urlsplit(url).hostname}; none was used"
+        raise Failed(f"{item.key}: {_NO_ADDRESS}")
 
     def hidden(self, text: str) -> str:
         return self._credentials.hidden(text)

@@ -111,7 +111,7 @@ def accepted(answer: Answer, key: str) -> None:
     word, status = code(answer), answer.status
     answer = readable(answer)
     said = f"{key}: {answer}"
-    if 200 <= status < 300 and not (word and "<Error>" in answer.text):
+    if 200 <= status < 300 and not word:
         return
     if _LOST.fullmatch(word):
         raise Gone(said)
@@ -134,4 +134,5 @@ def accepted(answer: Answer, key: str) -> None:
 def readable(answer: Answer) -> Answer:
     """The same with an error's code and message as its text, where it has them."""
     word = code(answer)
-    return dataclasses.replace(answer, text=f"{word}: {element(answer, 'Message')}") if word else answer
+    message = element(answer, "Message")
+    return dataclasses.replace(answer, text=f"{word}: {message}" if message else word) if word else answer

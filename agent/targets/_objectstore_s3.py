@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
 from agent.targets import Failed, Receipt, Unreachable
-from agent.targets._objectstore_objects import Found, Gone, InParts, Item, Part, as_base64, once, receipt
+from agent.targets._objectstore_objects import Found, Gone, InParts, Item, Part, as_base64, once, receipt, tried
 from agent.targets._objectstore_requests import Requests, accepted, element
 from agent.targets._objectstore_signature import AMAZON, Dialect
 from agent.targets._transport import Body
@@ -45,6 +45,9 @@ class S3:
         answer = self._requests.send("PUT", item.key, headers, content=(item.size, item.sha256, body))
         accepted(answer, item.key)
         return receipt(answer.headers, self._version)
+
+    def probe(self, item: Item) -> str:
+        return tried(self, item)
 
     def begin(self, item: Item) -> str:
         headers = self._described(item)

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import html
 import http.client
+import ssl
 import subprocess
 import sys
 import time
@@ -59,11 +60,11 @@ def moto() -> Iterator[Moto]:
 class Bucket(Receiver):
     """A new bucket. `faults` are for the next PUT or POST, `faults_of_head` for the next HEAD."""
 
-    def __init__(self, behind: Moto) -> None:
+    def __init__(self, behind: Moto, tls: ssl.SSLContext | None = None) -> None:
         self.name = f"b{uuid.uuid4().hex}"
         status, _, content = behind.ask("PUT", f"/{self.name}")
         assert status == 200, content
-        super().__init__()
+        super().__init__(tls=tls)
         self.behind = behind
         self.faults_of_head: list[Fault] = []
         self.ahead_s = 0.0
@@ -77,11 +78,15 @@ class Bucket(Receiver):
 
     def take(self, request: Request, content: bytes, fault: Fault) -> Fault:
         """moto's answer, once the signature is right."""
-        wrong = self._wrong(request, content)
+        wrong = self.wrong(request, content)
         if wrong:
             said = (("Date", time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + self.ahead_s))),)
             text = f"<Error><Code>{wrong}</Code><Message>m of {request.headers.get('authorization')}</Message></Error>"
             return Fault(403, said, "" if request.method == "HEAD" else text)
+        return self.forward(request, content, fault)
+
+    def forward(self, request: Request, content: bytes, fault: Fault) -> Fault:
+        """moto's answer."""
         status, headers, answer = self.behind.ask(request.method, request.path, content, request.headers)
         kept = tuple((name, value) for name, value in headers if name.lower() not in _DROPPED)
         if request.method == "HEAD":
@@ -109,7 +114,7 @@ class Bucket(Receiver):
     def asked(self, method: str, holding: str = "") -> list[Request]:
         return [request for request in self.requests if request.method == method and holding in request.path]
 
-    def _wrong(self, request: Request, content: bytes) -> str:
+    def wrong(self, request: Request, content: bytes) -> str:
         """The error's code; empty where botocore would have signed the same."""
         headers = request.headers
         moment = headers.get("x-amz-date", "")
