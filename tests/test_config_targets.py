@@ -31,3 +31,14 @@ def test_one_format_that_it_takes_is_enough(tmp_path: Path, formats: str) -> Non
 def test_a_format_that_there_is_not_is_said_once(tmp_path: Path) -> None:
     text = with_target('kind = "directory"\npath = "/mnt/nas"\nformats = ["wav"]').replace('"csv", ', '"csw", ')
     assert list(mistakes(tmp_path, text)) == ["recording.walk.format[0]"]
+
+
+STICKY_PI = 'kind = "sticky_pi"\nurl = "https://api"\nusername = "me"\npassword_file = "pw"'
+
+
+def test_sticky_pi_takes_pictures_that_are_named_by_the_second(tmp_path: Path) -> None:
+    assert list(mistakes(tmp_path, with_target(STICKY_PI))) == ["recording.walk.format"]
+    full = with_target(STICKY_PI, "photos").replace('format = "jpeg"', 'format = "jpeg"\npicture_name = "full"')
+    said = mistakes(tmp_path, full)
+    assert list(said) == ["recording.photos.picture_name"]
+    assert '"second", since Sticky Pi' in said["recording.photos.picture_name"]

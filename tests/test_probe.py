@@ -10,6 +10,7 @@ from agent.targets.directory import Settings as Directory
 from agent.targets.http import Settings as Http
 from tests.receiver import Fault, Receiver
 from tests.recorded import run
+from tests.sticky_pi import UPLOAD, serving
 
 
 @pytest.fixture
@@ -51,6 +52,17 @@ def test_a_server_that_refuses_us(home: Home, status: int) -> None:
         with pytest.raises(Unreachable, match="check the target's credentials"):
             target.probe()
         target.close()
+
+
+def test_sticky_pi_is_asked_for_what_there_cannot_be(tmp_path: Path) -> None:
+    with serving(tmp_path) as far:
+        (line,) = far.open().probe()
+        assert "lets us in and tells of device 512858f4" in line
+        assert far.model.asked(UPLOAD) == 0
+        far.deny()
+        with pytest.raises(Unreachable, match="credentials") as raised:
+            far.open().probe()
+        assert far.secret not in str(raised.value)
 
 
 def test_the_command(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_a_token_that_ended_for_many_is_renewed_once(far, tmp_path):
 
 def test_a_token_is_renewed_before_it_ends(far, tmp_path, monkeypatch):
     now = [5 * 10**9]
-    monkeypatch.setattr("agent.targets.sticky_pi.boottime_ns", lambda: now[0])
+    monkeypatch.setattr("agent.targets._sticky_pi_token.boottime_ns", lambda: now[0])
     target = far.open()
     put(target, picture(tmp_path, name="512858f4.2024-03-05_06-07-10"))
     now[0] += 86300 * 10**9

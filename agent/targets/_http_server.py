@@ -35,6 +35,17 @@ class Server:
                 break
         return answer
 
+    def look(self, url: str) -> int:
+        """The status of a HEAD, which sends and changes nothing. Raises where it tells that we are refused."""
+        try:
+            answer = self.request("HEAD", url, {})
+            if answer.status in (401, 403, 407) or answer.status >= 500:
+                judge(answer)
+        except Exception as error:
+            self.censor(error, Progress())
+            raise
+        return answer.status
+
     def own(self, url: str) -> bool:
         """Whether a URL is of this server: scheme, host and port are those of the configuration."""
         return origin(url) == origin(self._host.url)

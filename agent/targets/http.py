@@ -116,6 +116,7 @@ class Http:
             header=settings.header_name,
         )
         self._server = Server(Host(urllib.parse.urljoin(settings.url, "/"), line), credentials)
+        self._top = settings.url.partition("{")[0].rpartition("/")[0] + "/"
         self._tus = Tus(self._server)
         self.bundle: Bundle | None = None
         if settings.bundle_url:
@@ -146,6 +147,13 @@ class Http:
         except Exception as error:
             self._server.censor(error, progress)
             raise
+
+    def probe(self) -> list[str]:
+        """Asks, with the credentials, for the headers of the folder above all that stands in braces.
+
+        Whether files are taken there shows with the first capture.
+        """
+        return [f"{self._top} is there and does not refuse us: it answers {self._server.look(self._top)} to HEAD"]
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

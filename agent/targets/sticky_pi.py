@@ -1,6 +1,5 @@
 """Sticky Pi: pictures, each asked for before it is sent, because the server stores first and refuses afterwards."""
 
-import base64
 import dataclasses
 import datetime
 import json
@@ -8,16 +7,15 @@ import re
 import threading
 import urllib.parse
 import uuid
-from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
 
 from agent import exif
 from agent.capture import Capture, Payload
-from agent.targets import Failed, Home, Later, Progress, Receipt, Refused, Unreachable, chosen, verified
+from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen, verified
 from agent.targets._credentials import Credentials
-from agent.targets._transport import Answer, Body, Host, Line, judge
-from drivers import boottime_ns
+from agent.targets._sticky_pi_token import Token, accepted, once, parsed
+from agent.targets._transport import Answer, Body, Host, Line
 from drivers.settings import check, option
 
 _CHUNK = 1 << 16
@@ -26,14 +24,13 @@ _ORIGIN = datetime.datetime(2019, 11, 1)
 """The server takes no picture from before; a board whose clock was never set is in 1970 or 2000."""
 _LARGEST = 99 << 20
 """The server's proxy takes 100 MiB a request; the form around the picture is some hundred bytes."""
-_TOKEN_S = 86400 - 60
-"""The server lets a token live for a day. Counted here in boot time and not by the `expiration` that comes with it,
-because a wall clock may be wrong."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What TOML says of a `sticky_pi` target."""
+
+    formats: ClassVar[tuple[str, ...]] = ("jpeg",)
 
     url: str = option("address of the server's API", example="https://api.sticky-pi.com")
     username: str = option("user of the API, who may write", example="bay3")
@@ -59,6 +56,11 @@ class Settings:
         if self.proxy and not self.proxy.startswith(("http://", "https://")):
             mistakes.append(("proxy", self.proxy, "http://HOST:PORT"))
         check(self, *mistakes)
+
+    def mistakes(self, plan: Plan) -> Iterator[tuple[str, object, str]]:
+        """Pictures under another name than the server reads."""
+        if plan.pictures and plan.picture_name != "second":
+            yield "picture_name", plan.picture_name, '"second", since Sticky Pi takes device and time from the name'
 
     def open(self, home: Home) -> "StickyPi":
         """Makes the target; reads no secret and touches no network."""
@@ -106,7 +108,8 @@ class StickyPi:
     """
 
     def __init__(self, settings: Settings, home: Home) -> None:
-        self.formats: tuple[str, ...] = ("jpeg",)
+        self.formats = settings.formats
+        self._device_id = home.device_id
         self._url = settings.url.rstrip("/") + "/"
         line = Line(
             connect_s=settings.connect_timeout_s,
@@ -115,7 +118,7 @@ class StickyPi:
             proxy=settings.proxy,
         )
         self._host = Host(urllib.parse.urljoin(self._url, "/"), line)
-        self._token = _Token(Credentials(home, settings.password_file, username=settings.username), self._login)
+        self._token = Token(Credentials(home, settings.password_file, username=settings.username), self._login)
         self._checking = threading.Lock()
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
@@ -133,6 +136,15 @@ class StickyPi:
             raise
         return {"url": self._url, "device": shot.device, "datetime": shot.datetime, "md5": payload.md5, "new": new}
 
+    def probe(self) -> list[str]:
+        """Logs in, and asks for a picture of this device that there cannot be. Whether it may write, nobody tells."""
+        try:
+            self._stored(_Shot(self._device_id, f"{_ORIGIN:%Y-%m-%dT%H:%M:%SZ}"))
+        except (Later, Unreachable, Failed) as error:
+            error.args = tuple(self._token.hidden(str(text)) for text in error.args)
+            raise
+        return [f"{self._url} lets us in and tells of device {self._device_id}; if we may write shows with a picture"]
+
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._host.close()
@@ -149,23 +161,27 @@ class StickyPi:
             raise Failed(f"{answer}; it does not have {payload.file}, and only its own log says why")
         if answer.status == 413:
             raise Refused(f"{answer}; {payload.file} has {payload.size} bytes")
-        _judge(answer)
+        accepted(answer)
         if (md5 := _md5(answer, shot)) != payload.md5:
             raise Failed(f"the server says that it stored md5 {md5 or 'of nothing'} and not {payload.md5}")
         return True
 
     def _has(self, shot: _Shot, payload: Payload, other: str = "whose file this one would replace") -> bool:
         """Whether the server has this picture. Refused where it has an `other` one of that device and second."""
-        content = json.dumps([dataclasses.asdict(shot)]).encode()
-        answer = self._post("get_images/metadata", "application/json", len(content), lambda: _once(content))
-        _judge(answer)
-        md5 = _md5(answer, shot)
+        md5 = self._stored(shot)
         if md5 and md5 != payload.md5:
             raise Refused(
                 f"{payload.file}: Sticky Pi has another picture of this device and second "
                 f"(md5 {md5}, not {payload.md5}), {other}"
             )
         return bool(md5)
+
+    def _stored(self, shot: _Shot) -> str:
+        """The md5 of what the server has of a device and second; empty where it has nothing."""
+        content = json.dumps([dataclasses.asdict(shot)]).encode()
+        answer = self._post("get_images/metadata", "application/json", len(content), lambda: once(content))
+        accepted(answer)
+        return _md5(answer, shot)
 
     def _check(self, capture: Capture, payload: Payload, progress: Progress) -> None:
         """Refused where the picture cannot be decoded to its end: the server's decoder may hang in such a one."""
@@ -209,82 +225,18 @@ class StickyPi:
         return answer
 
     def _login(self, headers: Mapping[str, str]) -> Answer:
-        return self._host.send("POST", self._url + "get_token", {"Content-Length": "0", **headers}, lambda: _once(b""))
-
-
-class _Token:
-    """The token that stands for name and password, because checking a password costs the server half a second.
-
-    It is only kept in memory: after a start, another one is a single request.
-    """
-
-    def __init__(self, password: Credentials, login: Callable[[Mapping[str, str]], Answer]) -> None:
-        self._password = password
-        self._login = login
-        self._lock = threading.Lock()
-        self._header = ""
-        self._until_ns = 0
-        self._told: deque[str] = deque(maxlen=8)
-        """Of the last tokens, what an answer could repeat."""
-
-    def header(self, refused: str = "") -> str:
-        """The value of Authorization: of a new token where there is none, it is too old, or it is `refused`."""
-        with self._lock:
-            if self._header in ("", refused) or boottime_ns() > self._until_ns:
-                self._renew()
-            return self._header
-
-    def hidden(self, text: str) -> str:
-        """`text` without password and token, should the server have repeated them."""
-        text = self._password.hidden(text)
-        for secret in tuple(self._told):
-            text = text.replace(secret, "***")
-        return text
-
-    def _renew(self) -> None:
-        self._header, begun_ns = "", boottime_ns()
-        answer = self._login(self._password.headers())
-        if answer.status == 401 and self._password.renewed():
-            answer = self._login(self._password.headers())
-        _judge(answer)
-        match _json(answer):
-            case {"token": str(token)} if token and token.isascii():
-                code = base64.b64encode(f"{token}:".encode()).decode()
-                self._told.extend((token, code))
-                self._header, self._until_ns = f"Basic {code}", begun_ns + _TOKEN_S * 1_000_000_000
-            case _:  # whatever it is, it may hold a secret
-                raise Failed("the server's answer to get_token has no token: is it Sticky Pi's?")
-
-
-def _judge(answer: Answer) -> None:
-    """`judge`, for a server whose 4xx say nothing of a picture."""
-    if answer.status == 403:
-        raise Unreachable(f"{answer}; the user's role has to allow writing, or the target needs another user")
-    if answer.status == 404:
-        raise Unreachable(f"{answer}; check the target's url")
-    try:
-        judge(answer)
-    except Refused as error:
-        raise Failed(str(error)) from None
+        return self._host.send("POST", self._url + "get_token", {"Content-Length": "0", **headers}, lambda: once(b""))
 
 
 def _md5(answer: Answer, shot: _Shot) -> str:
     """The md5 that the server has of a shot, from its answer with one row or none; empty where none."""
-    match _json(answer):
+    match parsed(answer):
         case []:
             return ""
         case [{"device": str(device), "datetime": shot.datetime, "md5": str(md5)}] if md5:
             if device.lower() == shot.device:
                 return md5
     raise Failed(f"{answer}, which is no row of {shot.device} at {shot.datetime}")
-
-
-def _json(answer: Answer) -> Any:
-    """None where it is none."""
-    try:
-        return json.loads(answer.text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _unreadable(jpeg: bytes) -> str:
@@ -296,8 +248,3 @@ def _unreadable(jpeg: bytes) -> str:
     if len(found.get("make", "").split()) != 1:
         return "has no EXIF that Sticky Pi reads: Make has to be one word"
     return "" if "comment" in found else "has no EXIF that Sticky Pi reads: UserComment is missing"
-
-
-def _once(content: bytes) -> Body:
-    if content:
-        yield content
