@@ -12,6 +12,18 @@ from tests.receiver import Fault, Receiver, Request
 from tests.sensiml_projects import Project, Refusal, missing, named, paged
 
 PAGE = "<!doctype html><html><title>Not Found</title></html>"
+FUNCTION = {
+    "uuid": "f1",
+    "name": "Mean",
+    "type": "Feature Generator",
+    "subtype": "Statistical",
+    "description": "Mean of a column.",
+    "input_contract": [],
+    "has_c_version": True,
+    "library_pack": None,
+    "automl_available": True,
+}
+"""One of those that the platform's own client wants to list before it does anything."""
 PROJECTS = r"[a-zA-Z0-9_ .-]*"
 
 
@@ -128,7 +140,7 @@ class SensimlServer(Receiver):
             case ["oauth", "token"]:
                 return self._token(request, content)
             case ["transform"]:
-                return 200, []
+                return 200, [FUNCTION]
         if path.strip("/").removeprefix("v2/").split("/")[0] != "project":
             raise Refusal(404)
         self._enter(request)
