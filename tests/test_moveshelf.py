@@ -1,13 +1,30 @@
+import base64
+import json
+
+import google_crc32c
 import pytest
 
-from tests.contracts.target import NetworkContract
-from tests.moveshelf import of_subject, serving
+from agent.capture import Capture
+from agent.targets import Failed, Later, Progress, Refused, Unreachable
+from agent.targets.moveshelf import Settings
+from drivers.settings import SettingsError
+from tests.captures import make_capture
+from tests.contracts.target import CONTENT, NetworkContract, put
+from tests.moveshelf import SUBJECT, of_subject, serving
+from tests.receiver import Fault
+from tests.test_config import mistakes
+from tests.test_config_targets import with_target
 
 
 @pytest.fixture
 def far(tmp_path):
     with serving(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+def capture(tmp_path):
+    return of_subject(tmp_path / "captures")
 
 
 class TestMoveshelf(NetworkContract):
@@ -17,3 +34,306 @@ class TestMoveshelf(NetworkContract):
 
     def make(self, folder, content):
         return of_subject(folder, content)
+
+
+def start(**changes) -> dict:
+    was = {"boot_time_ns": 1, "boot_id": "", "wall_time": "2026-11-21T10:15:00.123000Z", "clock": "synchronised"}
+    return {**was, **changes}
+
+
+# What is made
+
+
+def test_what_is_made_for_a_capture(far, tmp_path):
+    said = {"metadata": {"subject": SUBJECT, "shoes": "none"}, "labels": {"activity": "walking", "laps": 3}}
+    capture = of_subject(tmp_path, CONTENT, **said)
+    put(far.open(), capture)
+    (subject,), (session,), (trial,) = (far.shelf.of_type(each) for each in ("Patient", "Session", "MocapClip"))
+    assert (subject["name"], subject["project"]["name"]) == (SUBJECT, "clinic/gait")
+    assert (session["projectPath"], session["date"]) == (f"/{SUBJECT}/2026-11-21/", "2026-11-21")
+    assert session["patient"] is subject
+    assert (trial["title"], trial["projectPath"]) == (capture.name, f"/{SUBJECT}/2026-11-21/walk/")
+    assert trial["startTimecode"] == {"timecode": "10:15:00:123", "framerate": "FPS_1000"}
+    assert (trial["allowDownload"], trial["allowUnlistedAccess"]) == (False, False)
+    for part in (capture.uuid, "of walk by bay3 (0badcafe)", "activity = walking", "laps = 3", "shoes = none"):
+        assert part in trial["description"]
+    assert SUBJECT not in trial["description"]
+    files = far.shelf.of_type("AdditionalData")
+    assert [(row["originalFileName"], row["dataType"]) for row in files] == [
+        (path.name, "data") for path in capture.files
+    ]
+    for row, path in zip(files, capture.files, strict=True):
+        assert base64.b64decode(row["crc32c"]) == google_crc32c.Checksum(path.read_bytes()).digest()
+
+
+def test_the_receipt_has_all_ids_and_no_names(far, capture):
+    target = far.open()
+    receipt = target.put(capture, progress := Progress())
+    assert {key: far.shelf.rows[receipt[key]]["__typename"] for key in ("project", "subject", "session", "trial")} == {
+        "project": "Project",
+        "subject": "Patient",
+        "session": "Session",
+        "trial": "MocapClip",
+    }
+    names = {far.shelf.rows[id]["originalFileName"]: name for name, id in receipt["files"].items()}
+    assert names == {path.name: path.name for path in capture.files}
+    assert SUBJECT not in json.dumps([receipt, progress.state], ensure_ascii=False)
+
+
+def test_a_first_capture_and_the_next_ask_for_no_more_than_they_need(far, tmp_path):
+    target = far.open()
+    put(target, of_subject(tmp_path))
+    files = ["createAdditionalData"] * 2 + ["node"]
+    assert far.api.operations == [
+        *("viewer", "node", "createPatient", "node", "createSession", "node", "createClips"),
+        *files,
+    ]
+    far.api.operations.clear()
+    put(target, of_subject(tmp_path))
+    assert far.api.operations == ["node", "createClips", *files]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    [
+        *((suffix, "data") for suffix in (".csv", ".json", ".txt")),
+        *((suffix, "img") for suffix in (".jpg", ".JPEG", ".png", ".webp")),
+        *((".mp4", "video"), (".c3d", "motion"), (".pdf", "doc"), (".xcp", "camera")),
+        *((suffix, "raw") for suffix in (".csv.gz", ".mcap", ".wav", ".flac", ".parquet")),
+    ],
+)
+def test_kinds_of_files(far, tmp_path, suffix, kind):
+    capture = of_subject(tmp_path, kind=("x", "application/octet-stream", suffix))
+    if suffix == ".json":  # which is where the sidecar is
+        capture = of_subject(tmp_path, kind=("x", "application/json", ".2.json"))
+    put(far.open(), capture)
+    assert far.shelf.of_type("AdditionalData")[0]["dataType"] == kind
+
+
+def test_one_format_of_several(far, tmp_path):
+    capture = of_subject(tmp_path)
+    other = of_subject(tmp_path, CONTENT, name=capture.name, kind=("mcap", "application/mcap", ".mcap"))
+    both = Capture(
+        capture.folder, {**capture.document, "payloads": capture.document["payloads"] + other.document["payloads"]}
+    )
+    both.write_sidecar()
+    put(far.open(formats=("mcap", "csv")), both)
+    assert far.files() == {path.name: path.read_bytes() for path in both.files[1:]}
+
+
+def test_a_payload_whose_checksum_was_never_made(far, tmp_path):
+    capture = of_subject(tmp_path, CONTENT)
+    payload = {**capture.document["payloads"][0], "crc32c": None}
+    capture = Capture(capture.folder, {**capture.document, "payloads": [payload]})
+    capture.write_sidecar()
+    put(far.open(), capture)
+    assert far.files() == {path.name: path.read_bytes() for path in capture.files}
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("said", "settings", "place"),
+    [
+        ({}, {"subject": "lab {device}"}, "/lab bay3/2026-11-21/walk/"),
+        ({"labels": {"subject": "P1"}}, {"subject": "lab"}, "/P1/2026-11-21/walk/"),
+        ({"labels": {"subject": "P1"}, "metadata": {"subject": " P2 "}}, {}, "/P2/2026-11-21/walk/"),
+        ({"labels": {"subject": 17, "session": "visit 1", "condition": True}}, {}, "/17/visit 1/true/"),
+        ({"labels": {"subject": ""}}, {"subject": "{device_id}", "session": "{recording}"}, "/0badcafe/walk/walk/"),
+        ({}, {"subject": "x", "condition": "{uuid}", "trial": "{name}"}, "/x/2026-11-21/%s/"),
+    ],
+)
+def test_names_are_the_captures_own_before_the_settings(far, tmp_path, said, settings, place):
+    capture = make_capture(tmp_path, **said)
+    put(far.open(**settings), capture)
+    (trial,) = far.shelf.of_type("MocapClip")
+    assert trial["projectPath"] == place.replace("%s", capture.uuid)
+
+
+def test_a_capture_of_nobody_is_refused(far, tmp_path):
+    with pytest.raises(Refused, match="does not say its subject: label the recording with subject="):
+        put(far.open(), make_capture(tmp_path))
+    assert far.api.operations == []
+
+
+@pytest.mark.parametrize("name", ["Doe/Jane", "..", "Doe\nJane", "D" * 201])
+def test_names_that_would_lead_elsewhere(far, tmp_path, name):
+    with pytest.raises(Refused, match=r"its subject .*, which is no name at Moveshelf") as refused:
+        put(far.open(), make_capture(tmp_path, metadata={"subject": name}))
+    assert name not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("session", "clock", "date"),
+    [
+        ("2026-11-20", "unsynchronised", "2026-11-20"),
+        ("visit 1", "redated", "2026-11-21"),
+        ("visit 1", "unsynchronised", None),
+        ("2026-13-40", "synchronised", "2026-11-21"),
+    ],
+)
+def test_dates_and_time_codes_only_of_clocks_that_were_right(far, tmp_path, session, clock, date):
+    put(far.open(), of_subject(tmp_path, labels={"session": session}, start=start(clock=clock)))
+    assert far.shelf.of_type("Session")[0]["date"] == date
+    assert ("startTimecode" in far.shelf.of_type("MocapClip")[0]) == (clock != "unsynchronised")
+
+
+def test_a_revision_says_anew_what_the_trial_is(far, tmp_path):
+    capture = of_subject(tmp_path, start=start(clock="unsynchronised"))
+    put(far.open(), capture)
+    (trial,) = far.shelf.of_type("MocapClip")
+    trial["allowDownload"] = True  # by a person
+    later = capture.amended(labels={"activity": "running"}, start=start(wall_time="2026-11-21T11:00:00.500000Z"))
+    later.write_sidecar()
+    put(far.open(), later)
+    assert "activity = running" in trial["description"]
+    assert trial["startTimecode"]["timecode"] == "11:00:00:500"
+    assert (trial["title"], trial["allowDownload"]) == (capture.name, True)
+    assert far.files() == {path.name: path.read_bytes() for path in later.files}
+    put(far.open(), later)
+    assert far.api.operations.count("updateClip") == 1
+
+
+def test_a_trial_that_others_made_is_left_as_it_is(far, tmp_path):
+    first, second = (of_subject(tmp_path, labels={"trial": "Trial-1"}) for _ in range(2))
+    put(far.open(), first)
+    (trial,) = far.shelf.of_type("MocapClip")
+    before = trial["description"]
+    later = second.amended(labels={"trial": "Trial-1", "activity": "running"})
+    later.write_sidecar()
+    for capture in (second, later):
+        put(far.open(), capture)
+    assert trial["description"] == before
+    assert len(far.files()) == 4
+
+
+# The project and the key
+
+
+def test_the_project_by_its_id(far, capture):
+    put(far.open(project=far.shelf.of_type("Project")[0]["id"]), capture)
+    assert far.shelf.of_type("Patient")[0]["project"]["name"] == "support/demoProject"
+
+
+def test_a_project_that_there_is_not_is_the_targets_fault(far, capture):
+    with pytest.raises(Unreachable, match=r"no project 'gait'; there is clinic/gait, support/demoProject"):
+        put(far.open(project="gait"), capture)
+
+
+def test_a_project_of_thousands(far, capture):
+    project = far.shelf.of_type("Project")[1]
+    project["patientsList"] = lambda info: [{"id": f"p{n}", "name": f"Subject {n}"} for n in range(5000)]
+    put(far.open(), capture)
+    project["patientsList"] = lambda info: [{"id": f"p{n}", "name": "x" * 1000} for n in range(5000)]
+    with pytest.raises(Failed, match="longer than 4194304 bytes"):
+        put(far.open(), of_subject(capture.folder.parent))
+
+
+def test_regions():
+    given = {"project": "clinic/gait", "key_file": "key"}
+    assert Settings(**given).address == "https://api.moveshelf.com/graphql"
+    assert Settings(**given, region="us").address == "https://api.us.moveshelf.com/graphql"
+    staging = "https://api.staging.moveshelf.com/graphql"
+    assert Settings(**given, url=staging).address == staging
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0123456789abcdef", "{}", "[]", '{"secretKey": ""}', '{"secretKey": 5}', '{"application": "0123456789abcdef"}'],
+)
+def test_a_key_file_that_is_none(far, capture, text):
+    (far.home.secrets / "mvshlf-api-key.json").write_text(text)
+    with pytest.raises(Unreachable, match="is not the key file that Moveshelf gives") as unreachable:
+        put(far.open(), capture)
+    assert "0123456789abcdef" not in str(unreachable.value)
+
+
+def test_no_key_file(far, capture):
+    with pytest.raises(Unreachable, match=r"'other\.json' is in none of"):
+        put(far.open(key_file="other.json"), capture)
+
+
+def test_a_new_key_is_picked_up(far, tmp_path):
+    target = far.open()
+    put(target, of_subject(tmp_path))
+    far.api.authorization = "Bearer another-key"
+    with pytest.raises(Unreachable, match=r"401.*credentials"):
+        put(target, of_subject(tmp_path))
+    far.write_key("another-key")
+    put(target, of_subject(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning", "match"),
+    [
+        (302, Unreachable, "302"),
+        (400, Failed, "because"),
+        (403, Unreachable, "because; check the target's credentials"),
+        (404, Unreachable, "check the target's region or url"),
+        (413, Failed, "because"),
+        (429, Later, "because"),
+        (500, Failed, "because"),
+        (502, Failed, "because"),
+    ],
+)
+def test_what_a_status_of_the_api_means(far, capture, status, meaning, match):
+    far.api.faults_at["createClips"].append(Fault(status, text='{"errors": [{"message": "because"}]}'))
+    target = far.open()
+    with pytest.raises(meaning, match=match):
+        put(target, capture)
+    put(target, capture)
+
+
+def test_the_wrong_host(far, capture):
+    with pytest.raises(Unreachable, match=r"404: <html>.*; check the target's region or url"):
+        put(far.open(url=far.api.url + "/elsewhere"), capture)
+
+
+# Before anything is owed
+
+
+def test_a_probe_finds_the_project_and_makes_nothing(far):
+    assert far.open().probe() == [
+        f"{far.api.url}/graphql takes the key",
+        f"project clinic/gait ({far.shelf.of_type('Project')[1]['id']}) may be added to; subjects: 0",
+    ]
+    assert far.api.operations == ["viewer", "node"]
+    far.shelf.of_type("Project")[1]["canEdit"] = False
+    with pytest.raises(Unreachable, match="may read the project clinic/gait, and not add to it"):
+        far.open().probe()
+    far.deny()
+    with pytest.raises(Unreachable, match=r"who is \*\*\*"):
+        far.open().probe()
+
+
+@pytest.mark.parametrize(
+    ("settings", "wrong"),
+    [
+        ({"project": ""}, "project"),
+        ({"key_file": ""}, "key_file"),
+        ({"region": "mars"}, "region"),
+        ({"url": "api.moveshelf.com"}, "url"),
+        ({"url": "https://me:pw@api.moveshelf.com/graphql"}, "url"),
+        ({"subject": "{name"}, "subject"),
+        ({"subject": "{patient}"}, "subject"),
+        ({"session": ""}, "session"),
+        ({"condition": "a/b"}, "condition"),
+        ({"trial": "{file}"}, "trial"),
+        ({"proxy": "proxy:3128"}, "proxy"),
+        ({"idle_timeout_s": 0}, "idle_timeout_s"),
+    ],
+)
+def test_mistakes_are_found_at_start(settings, wrong):
+    with pytest.raises(SettingsError) as error:
+        Settings(**{"project": "clinic/gait", "key_file": "key", **settings})
+    assert [name for name, _, _ in error.value.mistakes] == [wrong]
+    assert "pw" not in str(error.value)
+
+
+def test_a_recording_whose_names_cannot_be(tmp_path):
+    text = with_target('kind = "moveshelf"\nproject = "clinic/gait"\nkey_file = "key"')
+    text = text.replace('activity = "walking"', 'activity = "walking", subject = "Doe/Jane", trial = "ok"')
+    said = mistakes(tmp_path, text)
+    assert list(said) == ["recording.walk.labels.subject"]
+    assert said["recording.walk.labels.subject"].endswith("a name for Moveshelf: this has a slash (target far)")

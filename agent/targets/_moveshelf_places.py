@@ -98,7 +98,7 @@ class Places:
             "allowUnlistedAccess": False,
         }
         clips = [{"clientId": "capture", "metadata": {**metadata, **inside}}]
-        data = self._api.ask(_MAKE_TRIAL, i={"project": project["name"], "clips": clips})
+        data = self._api.ask(_MAKE_TRIAL, i={"project": _named(project), "clips": clips})
         response = within(data, "createClips", "response")
         if not isinstance(response, list) or len(response) != 1:
             raise Failed("Moveshelf's answer to one new trial is not about one")
@@ -110,7 +110,7 @@ class Places:
             raise Refused(f"the project has {len(found)} subjects of its subject's name: {', '.join(sorted(found))}")
         if found:
             return str(found[0])
-        data = self._api.ask(_MAKE_SUBJECT, p=project["name"], n=name)
+        data = self._api.ask(_MAKE_SUBJECT, p=_named(project), n=name)
         return identity(data, "createPatient", "patient", "id")
 
     def _session(self, project: Project, subject: str, names: Names, date: str | None) -> str:
@@ -121,7 +121,7 @@ class Places:
         ]
         if found:
             return str(min(found))
-        data = self._api.ask(_MAKE_SESSION, p=project["name"], path=names.session_path, s=subject, d=date)
+        data = self._api.ask(_MAKE_SESSION, p=_named(project), path=names.session_path, s=subject, d=date)
         return identity(data, "createSession", "session", "id")
 
     @contextlib.contextmanager
@@ -132,6 +132,11 @@ class Places:
             yield
         finally:
             self._lock.release()
+
+
+def _named(project: Project) -> str:
+    """As the scripts of Moveshelf's users name a project where something is made in it; its id serves as well."""
+    return str(project.get("name") or project["id"])
 
 
 def _condition(clip: Mapping[str, Any], session_path: str) -> str:

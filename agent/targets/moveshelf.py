@@ -40,11 +40,13 @@ class Settings:
     region: str = option("where the account is", "eu", choices=tuple(_URLS))
     url: str = option("address of another API than the region's, such as staging", "")
     subject: str = option(
-        "of captures without a subject in metadata or labels; may hold {device} ...; empty: those are refused", ""
+        "subject of captures that name none in metadata or labels; {device} {device_id} {date} {recording} are filled "
+        "in; empty: such captures are refused",
+        "",
     )
-    session: str = option("the same for the session; may hold {device} {device_id} {date} {recording}", "{date}")
-    condition: str = option("the same for the condition", "{recording}")
-    trial: str = option("the same for the trial; may hold {name} and {uuid} as well", "{name}")
+    session: str = option("session of captures that name none, filled in likewise", "{date}")
+    condition: str = option("condition of captures that name none, filled in likewise", "{recording}")
+    trial: str = option("trial of captures that name none, filled in likewise, {name} and {uuid} too", "{name}")
     ca_file: str = option("certificates (PEM) to trust instead of the system's", "")
     proxy: str = option("proxy URL; empty: http_proxy, https_proxy and no_proxy of the environment", "")
     connect_timeout_s: float = option("longest wait for a connection, seconds", 10.0, at_least=0.1, at_most=300)
@@ -71,6 +73,11 @@ class Settings:
         if self.proxy and not self.proxy.startswith(("http://", "https://")):
             mistakes.append(("proxy", self.proxy, "http://HOST:PORT"))
         check(self, *mistakes)
+
+    @property
+    def address(self) -> str:
+        """Of the API."""
+        return self.url or _URLS[self.region]
 
     def mistakes(self, plan: Plan) -> Iterable[tuple[str, object, str]]:
         """Names in the recording's metadata and labels that cannot be names at Moveshelf."""
@@ -100,7 +107,7 @@ class Moveshelf:
             ca_file=settings.ca_file,
             proxy=settings.proxy,
         )
-        self._api = Api(settings.url or _URLS[settings.region], settings.key_file, home, line)
+        self._api = Api(settings.address, settings.key_file, home, line)
         self._places = Places(self._api, settings.project)
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
@@ -128,8 +135,12 @@ class Moveshelf:
 
     def probe(self) -> list[str]:
         """Tries the key, finds the project, counts its subjects. Makes nothing."""
-        project = self._places.project()
-        subjects, editable = self._places.subjects(project)
+        try:
+            project = self._places.project()
+            subjects, editable = self._places.subjects(project)
+        except (Later, Unreachable, Failed) as error:
+            error.args = tuple(self._api.hidden(str(text)) for text in error.args)
+            raise
         if not editable:
             raise Unreachable(f"the key's user may read the project {project.get('name')}, and not add to it")
         return [
