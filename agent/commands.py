@@ -56,7 +56,11 @@ COMMANDS: Mapping[str, Command] = {
         Command("status", "everything that Health knows", reads_only=True),
         Command("start", "records from now on", (_RECORDING,)),
         Command("stop", "finishes the capture in progress and records no further", (_RECORDING,)),
-        Command("trigger", "one picture now, or one capture of the recording's length", (_RECORDING,)),
+        Command(
+            "trigger",
+            "one picture now, one capture of the recording's length, or what is around this moment",
+            (_RECORDING,),
+        ),
         Command(
             "label",
             "labels and metadata for each capture that begins from now on; a null value removes one",
@@ -101,6 +105,8 @@ def obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
             continue
         if not isinstance(value, argument.kind):
             raise CommandError(f"{name}: {argument.name} = {value!r}: {argument.doc}")
+        if isinstance(value, str) and not _whole(value):
+            raise CommandError(f"{name}: {argument.name}: no text, but half a character: {argument.doc}")
         if isinstance(value, dict) and not all(_scalar(item) for item in value.items()):
             raise CommandError(f"{name}: {argument.name}: names with text, numbers, true, false or null")
         arguments[argument.name] = value
@@ -117,4 +123,9 @@ def _scalar(item: tuple[object, object]) -> bool:
         return False
     if isinstance(value, float) and not math.isfinite(value):
         return False
-    return not any("\ud800" <= letter <= "\udfff" for letter in f"{key}{value}")
+    return _whole(f"{key}{value}")
+
+
+def _whole(text: str) -> bool:
+    """Whether UTF-8 can say it."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)

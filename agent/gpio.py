@@ -1,6 +1,8 @@
 """Edges at a GPIO pin, stamped with boot time the moment they are heard of."""
 
+import os
 import queue
+import tempfile
 from typing import Any
 
 from drivers.ports import boottime_ns
@@ -23,6 +25,8 @@ class Edges:
 
     def open(self) -> None:
         """EdgeError where gpiozero is not installed, or there is no such pin, or somebody else has it."""
+        # lgpio makes a pipe in the working directory, which a service cannot write to, unless it is told where
+        os.environ.setdefault("LG_WD", tempfile.gettempdir())
         try:
             import gpiozero  # noqa: PLC0415  an extra, needed only where a pin is configured
         except ImportError:

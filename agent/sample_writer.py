@@ -90,7 +90,7 @@ class SampleWriter:
             self._watch(self._takes.current, now)
         if self._takes.current is None and self._wanted and self._ready(now):
             self._open(now, blocks)
-        if self._takes.current is not None:
+        if self._takes.current is not None and self._gate.on:
             self._takes.current.until_ns = self._gate.until_ns
         for stream in self.streams:
             for block in blocks[stream.name]:

@@ -55,3 +55,12 @@ def test_the_example_configuration_of_the_readme_is_right(tmp_path: Path) -> Non
     config = tmp_path / "config.toml"
     config.write_text(found[1])
     assert set(load(config).recordings) == {"walk", "photos"}
+
+
+def test_what_the_readme_says_of_triggers_and_schedules_can_be_configured(tmp_path: Path) -> None:
+    from agent.config.loading import load
+
+    first, second, *_ = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    config = tmp_path / "config.toml"
+    config.write_text(first + second)
+    assert load(config).recordings.keys() >= {"bump", "garden", "sample"}

@@ -98,11 +98,28 @@ def _words(recording: Any, config: Any) -> str:
         lengths += [f"{recording.length_samples:,} samples"] if recording.length_samples else []
         lengths += [size(recording.length_bytes)] if recording.length_bytes else []
         what = f"{_and(recording.streams)}{together}"
-        what += f", a new one every {' or '.join(lengths)}" if lengths else ", until it is stopped"
-    when = "" if recording.when == "continuous" else ", on command"
+        if recording.when != "trigger":
+            what += f", a new one every {' or '.join(lengths)}" if lengths else ", until it is stopped"
+    when = {"continuous": "", "command": ", on command", "trigger": f", {_trigger(recording.trigger)}"}[recording.when]
+    when += _schedule(recording.schedule)
     whither = f"to {_and(recording.targets)}" if recording.targets else "to no target: it stays on this disk"
     labels = f", labelled {', '.join(f'{k} = {written(v)}' for k, v in recording.labels.items())}"
     return f"{what}{when}; as {_and([*map(_format, recording.format)])}, {whither}{labels if recording.labels else ''}"
+
+
+def _trigger(trigger: Any) -> str:
+    """What begins a capture, in words."""
+    what = {"command": "a command", "gpio": f"a {trigger.edge} edge at GPIO{trigger.pin}"}.get(trigger.kind)
+    if what is None:
+        stream = f" of {trigger.stream}" if trigger.stream else ""
+        what = f"{trigger.kind} of {_and(trigger.channels)}{stream} {trigger.direction} {trigger.threshold:g}"
+    return f"at each trigger ({what}) {trigger.in_words()}"
+
+
+def _schedule(schedule: Any) -> str:
+    """When it is on, in words."""
+    every = [f"for {span(schedule.for_s)} every {span(schedule.every_s)}"] if schedule.every_s else []
+    return f", on {_and([*every, *schedule.times])}" if not schedule.always else ""
 
 
 def _format(entry: Any) -> str:
@@ -126,7 +143,7 @@ def _print(report: dict[str, Any]) -> None:
         for name, r in report["recordings"].items()
     ]
     rows.append(("all", _megabytes(report["bytes_per_day"]), "", number(report["syncs_per_hour"])))
-    print_table(["Recording, running all day", "MB/day>", "Captures/h>", "Disk syncs/h>"], rows)
+    print_table(["Recording, on average", "MB/day>", "Captures/h>", "Disk syncs/h>"], rows)
     disk = report["disk"]
     said = [f"The disk of {disk['folder']} has {size(disk['free_bytes'])} free of {size(disk['total_bytes'])}."]
     if disk["days"] is not None:

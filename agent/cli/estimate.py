@@ -2,14 +2,17 @@
 
 import dataclasses
 import os
+import time
 from collections.abc import Mapping
 from typing import Any
 
 from agent.config.loading import Config
 from agent.recording import RecordingSettings
+from agent.schedule import Schedule, ScheduleSettings
 from drivers import Expecting
 
 _DAY_S = 86400.0
+_WEEK_NS = 7 * 86_400_000_000_000
 
 FORMAT_BYTES: Mapping[str, tuple[float, float]] = {
     "csv": (7.0, 1.75),
@@ -25,7 +28,8 @@ FORMAT_BYTES: Mapping[str, tuple[float, float]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """Of one recording that runs all day. None where a stream only says once it runs what it will send."""
+    """Of one recording by its schedule, on average. None where only time will tell: it waits for triggers, or a stream
+    says once it runs what it will send."""
 
     bytes_per_day: float | None
     captures_per_hour: float | None
@@ -39,6 +43,8 @@ def of_recording(config: Config, name: str) -> Estimate:
     expected = [s.settings.expects() if isinstance(s.settings, Expecting) else None for s in streams]
     known = [each for each in expected if each is not None]
     syncs_per_hour = 3600 / config.agent.durable_every_s
+    if recording.when == "trigger":
+        return Estimate(None, None, None)  # as often as something happens
     if len(known) < len(expected) or not all(rate_hz > 0 for rate_hz, _ in known):
         return Estimate(None, _by_time(recording), None)
     rows_hz = sum(rate_hz for rate_hz, _ in known) if streams[0].pictures else max(rate_hz for rate_hz, _ in known)
@@ -47,12 +53,28 @@ def of_recording(config: Config, name: str) -> Estimate:
     for kind in config.formats[name]:
         fixed, factor = FORMAT_BYTES.get(kind, (0.0, 1.0))
         payload_bytes += fixed + factor * row_bytes
+    times, intervals = shares_on(recording.schedule, time.time_ns())
+    bytes_per_day, syncs_per_hour = payload_bytes * rows_hz * _DAY_S * times * intervals, syncs_per_hour * times
     if streams[0].pictures:
-        captures_per_hour = rows_hz * 3600
-        return Estimate(payload_bytes * rows_hz * _DAY_S, captures_per_hour, min(captures_per_hour, syncs_per_hour))
-    captures_per_hour = _captures_per_hour(recording, rows_hz, row_bytes)
+        captures_per_hour = rows_hz * 3600 * times * intervals
+        return Estimate(bytes_per_day, captures_per_hour, min(captures_per_hour, syncs_per_hour))
+    captures_per_hour = _captures_per_hour(recording, rows_hz, row_bytes) * times * intervals
+    if every_s := recording.schedule.every_s:
+        captures_per_hour = max(captures_per_hour, 3600 / every_s * times)  # each interval begins one
     # the negative's own, and one when each capture is finished
-    return Estimate(payload_bytes * rows_hz * _DAY_S, captures_per_hour, syncs_per_hour + captures_per_hour)
+    return Estimate(bytes_per_day, captures_per_hour, syncs_per_hour * intervals + captures_per_hour)
+
+
+def shares_on(schedule: ScheduleSettings, now_ns: int) -> tuple[float, float]:
+    """How much of the coming week the times of a schedule are on, and how much of that its intervals: 0 to 1 each."""
+    times = Schedule(dataclasses.replace(schedule, every_s=0.0, for_s=0.0))
+    end_ns, moment, on_ns = now_ns + _WEEK_NS, now_ns, 0
+    while moment < end_ns:
+        state = times.state(moment)
+        change = min(end_ns, state.next_change_ns or end_ns)
+        on_ns += change - moment if state.on else 0
+        moment = change
+    return on_ns / _WEEK_NS, schedule.for_s / schedule.every_s if schedule.every_s else 1.0
 
 
 def of_disk(config: Config, bytes_per_day: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`capture-agent status`: how the daemon is, or what lies in its folder while it does not run."""
 
 import dataclasses
+import datetime
 import shutil
 import time
 from pathlib import Path
@@ -85,11 +86,13 @@ def _show(report: dict[str, Any]) -> None:
     streams = [(name, s["state"], *_stream(s)) for name, s in report["streams"].items()]
     print_table(["Stream~", "State", "Model~", "Hz>", "Samples>", "Lost>", "Last>"], streams)
     recordings = [
-        (name, r["state"], number(r["finished"]), number(r["samples"]), size(r["bytes"]))
+        (name, _state(r), number(r["finished"]), number(r["samples"]), size(r["bytes"]), _triggers(r))
         for name, r in report["recordings"].items()
     ]
     if recordings:
-        print_table(["Recording~", "State", "Captures>", "Samples>", "Recorded>"], recordings)
+        triggered = any(row[-1] for row in recordings)
+        columns = ["Recording~", "State", "Captures>", "Samples>", "Recorded>", *(["Triggers"] if triggered else [])]
+        print_table(columns, [row[: len(columns)] for row in recordings])
     targets = [(name, t["state"], *_target(t)) for name, t in report["targets"].items()]
     if targets:
         print_table(["Target~", "State", "Owed>", "Oldest>", "Delivered>", "Retried>", "Sent>"], targets)
@@ -103,6 +106,31 @@ def _show(report: dict[str, Any]) -> None:
 def _stream(found: dict[str, Any]) -> tuple[str, ...]:
     model = found["model"] or found["driver"]
     return model, number(found["rate_hz"]), number(found["samples"]), _lost(found), _ago(found["last_s"])
+
+
+def _state(recording: dict[str, Any]) -> str:
+    """With what it waits for, where that is its schedule."""
+    schedule = recording.get("schedule")
+    if recording["state"] != "scheduled" or schedule is None:
+        return str(recording["state"])
+    if schedule["waits_for"]:
+        return f"waits for {schedule['waits_for']}"
+    change = schedule["next_change"]
+    return "off for 8 days or more" if change is None else f"off until {_local(change)}"
+
+
+def _local(text: str) -> str:
+    """A moment in UTC as clocks here show it."""
+    return datetime.datetime.fromisoformat(text).astimezone().strftime("%a %H:%M:%S")
+
+
+def _triggers(recording: dict[str, Any]) -> str:
+    """All that is not nothing: `3, 1 extended, 12 ignored`."""
+    counts = recording.get("trigger")
+    if counts is None:
+        return ""
+    more = [f"{number(counts[key])} {key}" for key in ("extended", "ignored", "missed") if counts[key]]
+    return ", ".join([number(counts["triggers"]), *more])
 
 
 def _target(found: dict[str, Any]) -> tuple[str, ...]:
