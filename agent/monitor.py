@@ -124,6 +124,11 @@ def _problems(
     found = [f"stream {n} is lost: {s['error']}" for n, s in streams.items() if s["state"] == "lost"]
     found += [f"recording {n} is refused: {r['error']}" for n, r in recordings.items() if r["error"]]
     found += [f"recording {n} dropped {r['dropped']} samples" for n, r in recordings.items() if r["dropped"]]
+    for name, recording in recordings.items():
+        if waits_for := (recording.get("schedule") or {}).get("waits_for"):
+            found.append(f"recording {name} waits for {waits_for}: its schedule has times of day")
+        if missed := recording.get("trigger", {}).get("missed"):
+            found.append(f"recording {name} missed {missed} triggers")
     found += [f"target {n} is unreachable: {t['error']}" for n, t in targets.items() if t["state"] == "unreachable"]
     found += [f"target {n} refused {t['refused']} captures" for n, t in targets.items() if t["refused"]]
     if disk["sync_error"]:

@@ -14,6 +14,7 @@ from agent.config.errors import ABSENT, ConfigError, Mistake, nearest
 from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, configured_module, gives_pictures
 from agent.config.options import options
 from agent.config.reader import read
+from agent.config.trigger_checks import triggers
 from agent.formats import FormatSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
@@ -154,6 +155,8 @@ class _Reading:
             self._add(known_names(f"{path}.streams", recording.streams, "stream", streams))
             self._add(known_names(f"{path}.targets", recording.targets, "target", targets))
             self._add(fitting_formats(path, recording, devices, cameras))
+            ring = config.agent.ring_s, config.agent.ring_bytes
+            self._add(triggers(path, recording, devices, cameras, ring))
             plan = plan_of(
                 name,
                 recording,
