@@ -53,7 +53,8 @@ install_all() {
     systemd-sysusers "$sysusers"
     systemd-tmpfiles --create "$tmpfiles"
     running || { say "installed; systemd does not run here"; return; }
-    udevadm control --reload && udevadm trigger --subsystem-match=i2c-dev --subsystem-match=dma_heap --subsystem-match=gpio || true
+    udevadm control --reload 2>/dev/null || true  # a container has none
+    udevadm trigger --subsystem-match=i2c-dev --subsystem-match=dma_heap --subsystem-match=gpio 2>/dev/null || true
     systemctl daemon-reload
     if "$command" check "$etc/config.toml" >/dev/null 2>&1; then
         systemctl enable --quiet capture-agent
@@ -67,10 +68,10 @@ install_all() {
 }
 
 uninstall_all() {
-    if running; then systemctl disable --quiet --now capture-agent || true; fi
+    if running; then systemctl disable --quiet --now capture-agent 2>/dev/null || true; fi
     rm -rf "$DESTDIR$app" "$DESTDIR$doc"
     rm -f "$DESTDIR$command" "$DESTDIR$unit" "$DESTDIR$sysusers" "$DESTDIR$tmpfiles" "$DESTDIR$rules"
-    if running; then systemctl daemon-reload; udevadm control --reload || true; fi
+    if running; then systemctl daemon-reload; udevadm control --reload 2>/dev/null || true; fi
     if [ "$PURGE" = 1 ]; then
         rm -rf "$DESTDIR$etc" "$DESTDIR/var/lib/capture-agent"
         say "configuration, secrets and captures are deleted, also those that were still owed"
