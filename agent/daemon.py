@@ -1,13 +1,14 @@
 """The daemon: the one file that knows everybody; it opens the far end first and the sensors last, and unwinds back."""
 
 import dataclasses
+import functools
 import logging
 import os
 import random
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -146,6 +147,12 @@ class Daemon:
         catalogue.resume_amendments(owing.owe_again)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
+        mqtt = None
+        if config.mqtt is not None:
+            from agent.mqtt.service import Mqtt  # noqa: PLC0415  with its library only where there is a broker
+
+            mqtt = Mqtt(config.mqtt, device=device, home=home, database=database, catalogue=catalogue, clock=clock)
+            mqtt.listen()
         sync = Sync({}, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance(), excluded=owing.excluded)
         stack.callback(lambda: sync.stop(self._left_s(_JOIN_S)))
 
@@ -228,9 +235,16 @@ class Daemon:
                 begun_ns=self._begun_ns,
                 configuration=self._health,
                 reload=self._main.reload,
+                mqtt=mqtt.health if mqtt else None,
             )
         )
-        self._run(stack, Control(settings.data_dir, lambda name, given: commands.obey(answers, name, given)).start)
+
+        def obey(name: str, given: Mapping[str, Any]) -> Any:
+            return commands.obey(answers, name, given)
+
+        self._run(stack, Control(settings.data_dir, obey).start)
+        if mqtt is not None:
+            self._run(stack, functools.partial(mqtt.start, obey=obey))
         log.info("recording %s on %s", ", ".join(config.streams), settings.data_dir)
 
     def _take_over(self, folder: DataFolder, finishing: Finishing, developer: Developer) -> None:

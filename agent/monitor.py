@@ -58,6 +58,8 @@ class Parts:
     """Which file, how often it was read again, and why the last time was refused."""
     reload: Callable[[], str]
     """Reads the configuration again; what that changed. CommandError where it is refused."""
+    mqtt: Callable[[], Mapping[str, Any]] | None = None
+    """Health of the connection to the broker; None: there is none configured."""
 
     @property
     def streams(self) -> Mapping[str, Stream]:
@@ -89,6 +91,7 @@ def snapshot(parts: Parts) -> dict[str, Any]:
     }
     developer = parts.developer.health()
     configuration = parts.configuration()
+    mqtt = parts.mqtt() if parts.mqtt else None
     stuck = [f"thread {w.name} has shown no life for {w.silence_s:.0f} s" for w in parts.workers() if w.overdue_s()]
     return {
         "version": __version__,
@@ -104,13 +107,28 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         "disk": disk,
         "developer": developer,
         "configuration": configuration,
-        "problems": [*stuck, *_refused(configuration), *_problems(streams, recordings, targets, disk, developer)],
+        "mqtt": mqtt,
+        "problems": [
+            *stuck,
+            *_refused(configuration),
+            *_problems(streams, recordings, targets, disk, developer),
+            *_unheard(mqtt),
+        ],
     }
 
 
 def _refused(configuration: Mapping[str, Any]) -> list[str]:
     error = configuration["error"]
     return [f"the configuration was changed and is refused, the one before runs on: {error}"] if error else []
+
+
+def _unheard(mqtt: Mapping[str, Any] | None) -> list[str]:
+    if mqtt is None:
+        return []
+    found = [f"broker {mqtt['broker']} is unreachable: {mqtt['error']}"] if mqtt["state"] == "unreachable" else []
+    if mqtt["dropped"]:
+        found.append(f"{mqtt['dropped']} messages were dropped before broker {mqtt['broker']} took them")
+    return found
 
 
 def _problems(

@@ -13,14 +13,38 @@ Migration = Callable[[Any], None]
 """Changes a sqlite_utils.Database by its `execute`, and looks at it as it likes; before sqlite-utils 4 the methods that
 create and insert commit by themselves, and a step must not."""
 
-MIGRATIONS: tuple[Migration, ...] = ()
+_MESSAGES = """
+CREATE TABLE queued_message (            -- events and answers that an MQTT broker has not acknowledged yet
+    id INTEGER PRIMARY KEY AUTOINCREMENT, -- in the order in which they are sent; never used again
+    uuid TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL CHECK (kind IN ('event', 'answer')),
+    topic TEXT NOT NULL,                 -- of an event below the prefix, of an answer the whole
+    payload TEXT NOT NULL,
+    correlation BLOB
+);
+
+CREATE TABLE answered (                  -- commands that came with a correlation id, lest they be obeyed twice
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    asker TEXT NOT NULL UNIQUE,          -- where the answer goes, and the correlation id, as a hash
+    question TEXT NOT NULL,
+    answer TEXT NOT NULL
+);
+"""
+
+
+def _add_messages(database: Any) -> None:
+    for statement in _MESSAGES.split(";\n")[:-1]:
+        database.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_add_messages,)
 
 VERSION = 1 + len(MIGRATIONS)
 
-TABLES = ("note", "configuration", "capture", "tag", "parcel", "tally", "stock")
+TABLES = ("note", "configuration", "capture", "tag", "parcel", "tally", "stock", "queued_message", "answered")
 
 # No table is WITHOUT ROWID: quick_check of SQLite 3.40 (Debian 12) finds NULLs in them where there are none.
-SCHEMA = """
+_ROWS = """
 CREATE TABLE note (                      -- facts that outlive a kill; `rebuild`: why it is still needed
     key TEXT NOT NULL PRIMARY KEY,
     value TEXT NOT NULL
@@ -106,7 +130,8 @@ CREATE TABLE stock (                     -- captures by recording and standing, 
     bytes INTEGER NOT NULL,
     PRIMARY KEY (recording, standing)
 );
-
+"""
+_TRIGGERS = """
 CREATE TRIGGER parcel_added AFTER INSERT ON parcel BEGIN
     INSERT INTO tally VALUES (new.target, 'owed', 1, new.size)
         ON CONFLICT DO UPDATE SET parcels = parcels + 1, bytes = bytes + excluded.bytes;
@@ -147,6 +172,7 @@ CREATE TRIGGER capture_removed AFTER DELETE ON capture BEGIN
         ON CONFLICT DO UPDATE SET captures = captures + 1, bytes = bytes + excluded.bytes;
 END;
 """
+SCHEMA = _ROWS + _MESSAGES + _TRIGGERS
 
 
 def create(connection: sqlite3.Connection, reason: str) -> None:

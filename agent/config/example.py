@@ -9,6 +9,7 @@ from agent.config.errors import written
 from agent.config.loading import AgentSettings
 from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, gives_pictures
 from agent.config.options import Described, described
+from agent.mqtt.settings import MqttSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
 
@@ -52,6 +53,9 @@ def _lines() -> Iterator[str]:
         yield from ("", "", *_comment(_says(TARGETS, name)), f"[target.{name}]", f"kind = {written(name)}")
         own = list(described(TARGETS.find(name).Settings))
         yield from _options([*own, *described(Delivery)], f"target.{name}")
+    yield from ("", "", *_comment("A broker, through which the device is watched and commanded."), "#[mqtt]")
+    for line in _options(described(MqttSettings)):
+        yield line if line.startswith("#") else f"#{line}"
 
 
 def _own_address(settings: type, taken: set[int]) -> dict[str, Any]:

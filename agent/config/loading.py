@@ -16,6 +16,7 @@ from agent.config.options import options
 from agent.config.reader import read
 from agent.config.trigger_checks import triggers
 from agent.formats import FormatSettings
+from agent.mqtt.settings import MqttSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
 from agent.targets import TargetSettings
@@ -26,7 +27,7 @@ __all__ = ["AgentSettings", "Config", "ConfigError", "StreamConfig", "TargetConf
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _DEVICE_ID = re.compile(r"[0-9a-f]{8}")
-TABLES = ("agent", "stream", "recording", "target")
+TABLES = ("agent", "stream", "recording", "target", "mqtt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,8 @@ class Config:
     targets: Mapping[str, TargetConfig]
     formats: Mapping[str, Mapping[str, FormatSettings]]
     """Of each recording, in order, by the format's name."""
+    mqtt: MqttSettings | None = None
+    """None: there is no MQTT."""
 
 
 def owed_by(config: Config) -> tuple[dict[str, tuple[str, ...]], dict[str, Delivery]]:
@@ -141,6 +144,7 @@ class _Reading:
             self._wrong("stream", ABSENT, "at least one [stream.NAME] is needed")
         cameras = {name for name, stream in streams.items() if stream and stream.pictures}
         formats = {name: self._formats(name, recording) for name, recording in recordings.items() if recording}
+        mqtt = self._read(MqttSettings, self._table("mqtt"), "mqtt") if "mqtt" in self._document else None
         config = Config(
             self._path,
             agent or AgentSettings(),
@@ -148,6 +152,7 @@ class _Reading:
             {name: recording for name, recording in recordings.items() if recording},
             {name: target for name, target in targets.items() if target},
             formats,
+            mqtt,
         )
         devices = {name: stream.settings for name, stream in config.streams.items()}
         for name, recording in config.recordings.items():
@@ -186,7 +191,9 @@ class _Reading:
         table = self._document.get(name, {})
         if isinstance(table, Mapping):
             return table
-        self._wrong(name, table, f"a table, written [{name}]" if name == "agent" else f"tables, written [{name}.NAME]")
+        self._wrong(
+            name, table, f"a table, written [{name}]" if name in ("agent", "mqtt") else f"tables, written [{name}.NAME]"
+        )
         return {}
 
     def _named(self, kind: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -1,0 +1,56 @@
+"""The newest picture, small: taken from the captures on the disk, so that no camera and no writer knows of it."""
+
+import io
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from agent.catalogue import Catalogue
+
+log = logging.getLogger(__name__)
+
+_QUALITY = 70
+
+
+class NewestPicture:
+    """Looks for a newer picture than the last one; used by one thread."""
+
+    def __init__(self, catalogue: Catalogue, px: int) -> None:
+        """`px` is the longer side of what is made of it."""
+        self._catalogue = catalogue
+        self._px = px
+        self._seen: dict[str, str] = {}
+
+    def newer(self, status: Mapping[str, Any]) -> bytes | None:
+        """A small JPEG of a picture that was finished since the last call; None where there is none."""
+        for recording, health in status["recordings"].items():
+            name = health.get("capture")
+            if not name or self._seen.get(recording) == name:
+                continue
+            try:
+                capture = self._catalogue.get(name)
+            except LookupError:
+                continue  # not finished yet
+            except (OSError, ValueError) as error:
+                log.warning("mqtt: picture %s cannot be shown: %s", name, error)
+                self._seen[recording] = name
+                continue
+            self._seen[recording] = name
+            for payload in capture.payloads:
+                if payload.format == "jpeg":
+                    return self._small(capture.path(payload).read_bytes(), name)
+        return None
+
+    def _small(self, content: bytes, name: str) -> bytes | None:
+        from PIL import Image  # noqa: PLC0415  only where pictures are shown
+
+        try:
+            with Image.open(io.BytesIO(content)) as image:
+                image.draft("RGB", (self._px, self._px))  # decodes an eighth of what is not needed
+                image.thumbnail((self._px, self._px))
+                small = io.BytesIO()
+                image.convert("RGB").save(small, "JPEG", quality=_QUALITY)
+                return small.getvalue()
+        except (OSError, ValueError) as error:
+            log.warning("mqtt: picture %s cannot be shown: %s", name, error)
+            return None

@@ -1,0 +1,261 @@
+"""The service: one thread that keeps a connection to the broker, and sends and takes what is to be sent and taken."""
+
+import functools
+import json
+import logging
+import random
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agent.catalogue import Catalogue
+from agent.clock import Clock, iso
+from agent.database import Database, DatabaseWaits
+from agent.device import Device
+from agent.mqtt.client import Broken
+from agent.mqtt.commands import Commands
+from agent.mqtt.connection import Connection
+from agent.mqtt.discovery import Announced
+from agent.mqtt.events import Watch, tell_of_captures
+from agent.mqtt.live import Live
+from agent.mqtt.permissions import Permissions
+from agent.mqtt.post import Post
+from agent.mqtt.queue import Queue
+from agent.mqtt.settings import MqttSettings
+from agent.mqtt.topics import Topics
+from agent.targets import Home
+from agent.worker import Worker
+
+log = logging.getLogger(__name__)
+
+Obey = Callable[[str, Mapping[str, Any]], Any]
+
+_LOOK_S = 2.0
+"""How often health is compared with what it was."""
+_TURN_S = 0.25
+_BOUND_S = 5.0
+_FIRST_REST_S, _LONGEST_REST_S = 1.0, 60.0
+_STEADY_S = 30.0
+"""A connection that held so long begins the rests anew."""
+_PROBE_S = 10.0
+_READ_PER_S = 200
+"""Messages a second that are taken from the network; a flood beyond stays there, and costs nothing here."""
+
+
+class Mqtt:
+    """Made before anything is captured, so that every event is queued; started when there is somebody to ask."""
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        device: Device,
+        home: Home,
+        database: Database,
+        catalogue: Catalogue,
+        clock: Clock,
+        jitter: random.Random | None = None,
+    ) -> None:
+        """`jitter` spreads the tries to connect."""
+        self._settings = settings
+        self._device = device
+        self._home = home
+        self._clock = clock
+        self._database = database
+        self._catalogue = catalogue
+        self._jitter = jitter or random.Random()  # noqa: S311  guards nothing
+        self._topics = Topics(settings.prefix_of(home), settings.home_assistant)
+        self._queue = Queue(database, settings.queue_messages)
+        self._announced = Announced(database)
+        self._permissions = Permissions(clock.boottime_ns)
+        self._watch = Watch(self._queue.add, self._wall_time)
+        self._commands: Commands | None = None
+        self._obey: Obey = lambda name, given: {}
+        self._state, self._error = "starting", ""
+        self._rests = 0
+        self._look_ns = self._bound_ns = 0
+        self._status: Mapping[str, Any] = {}
+        self._waits = ""
+
+    def listen(self) -> None:
+        """From now on captures that are finished and delivered queue their events."""
+        tell_of_captures(self._database)
+
+    def start(self, failed: Callable[[str, BaseException], None], obey: Obey) -> Worker:
+        """Starts the thread; `obey(command, arguments)` asks the daemon, and raises CommandError where it refuses."""
+        self._obey = obey
+        self._commands = Commands(
+            self._topics,
+            self._queue,
+            obey,
+            allowed=self._settings.commands,
+            per_s=self._settings.commands_per_s,
+            now=self._clock.boottime_ns,
+            wall_time=self._wall_time,
+        )
+        return Worker("mqtt", self.run, failed, silence_s=180.0).start()
+
+    def health(self) -> dict[str, Any]:
+        """For any thread. `state` is starting, connected or unreachable."""
+        commands = self._commands
+        return {
+            "state": self._state,
+            "broker": self._settings.broker,
+            "error": self._error,
+            **self._queue.health(),
+            "commands": commands.health() if commands else {"answered": 0, "refused": 0, "ignored": 0},
+        }
+
+    def run(self, worker: Worker) -> None:
+        """Connects, serves, and connects again, until the worker stops. Nothing that the broker does ends it."""
+        while not worker.stopping.is_set():
+            connection = Connection(
+                self._settings,
+                self._home,
+                self._permissions,
+                will=(self._topics.status, self._life("offline", "connection lost")),
+            )
+            begun_ns = self._clock.boottime_ns()
+            try:
+                connection.open()
+                self._serve(worker, connection)
+            except Broken as error:
+                self._lost(str(error))
+            finally:
+                connection.close()
+            if self._clock.boottime_ns() - begun_ns > _STEADY_S * 1e9:
+                self._rests = 0
+            self._rest(worker)
+
+    def _serve(self, worker: Worker, connection: Connection) -> None:
+        """Until the worker stops, or Broken."""
+        assert self._commands is not None
+        commands = self._commands
+        now = self._clock.boottime_ns
+        topics = self._topics
+        post = Post(self._queue, connection, topics, permissions=self._permissions, now=now)
+        live = Live(
+            self._settings,
+            topics,
+            connection,
+            device=self._device,
+            catalogue=self._catalogue,
+            obey=self._obey,
+            now=now,
+            announced=self._announced,
+            permissions=self._permissions,
+        )
+        self._state, self._error = "connected", ""
+        log.info("mqtt: connected to %s, topics %s/...", self._settings.broker, topics.prefix)
+        connection.subscribe([topics.command, f"{topics.command}/+", *filter(None, [topics.home_assistant])])
+        live.publish(topics.status, self._life("online", ""), sure=True, retain=True)
+        probe = Probe(connection, topics, now() + int(_PROBE_S * 1e9))
+        live.publish(topics.probe, probe.token, sure=True)
+        second_ns, read = now(), 0
+        try:
+            while not worker.stopping.is_set():
+                worker.beat()
+                connection.turn(_TURN_S)
+                while connection.inbox:
+                    received = connection.inbox.popleft()
+                    read += 1
+                    if received.topic == topics.home_assistant:
+                        live.announce_again(received.payload)
+                    elif not probe.heard(received) and topics.command_name(received.topic) is not None:
+                        self._patiently(functools.partial(commands.take, received))
+                        live.hurry()
+                probe.look(now(), self._settings.user)
+                self._patiently(lambda: self._tick(post, live))
+                if read >= _READ_PER_S and worker.wait(max(0.0, 1.0 - (now() - second_ns) / 1e9)):
+                    break
+                if now() - second_ns >= 1_000_000_000:
+                    second_ns, read = now(), 0
+            if topics.status not in self._permissions.refused():
+                connection.publish(topics.status, self._life("offline", "stopped"), sure=True, retain=True)
+        finally:
+            self._patiently(post.settle)
+
+    def _tick(self, post: Post, live: Live) -> None:
+        self._look()
+        post.step()
+        live.step(self._status, self._wall_time())
+
+    def _look(self) -> None:
+        """Queues what has changed, and bounds the queue; connected or not."""
+        now = self._clock.boottime_ns()
+        if now >= self._look_ns:
+            self._look_ns = now + int(_LOOK_S * 1e9)
+            self._status = self._obey("status", {})
+            self._watch.look(self._status)
+        if now >= self._bound_ns:
+            self._bound_ns = now + int(_BOUND_S * 1e9)
+            if dropped := self._queue.bound():
+                log.error("mqtt: %d messages were dropped, the oldest: the broker has not taken them in time", dropped)
+
+    def _patiently(self, step: Callable[[], Any]) -> None:
+        """Does it, or says once that the database has to be waited for."""
+        try:
+            step()
+        except DatabaseWaits as error:
+            if not self._waits:
+                log.error("mqtt: messages wait for the database: %s", error)
+            self._waits = str(error)
+        else:
+            self._waits = ""
+
+    def _lost(self, why: str) -> None:
+        if why != self._error:
+            log.warning("mqtt: broker %s: %s; it is tried again", self._settings.broker, why)
+        self._state, self._error = "unreachable", why
+
+    def _rest(self, worker: Worker) -> None:
+        """A random pause that doubles with each failure, in which events are still queued."""
+        longest_s = min(_LONGEST_REST_S, _FIRST_REST_S * 2.0**self._rests)
+        self._rests = min(self._rests + 1, 10)
+        end_ns = self._clock.boottime_ns() + int(longest_s * self._jitter.uniform(0.5, 1.0) * 1e9)
+        while not worker.stopping.is_set():
+            self._patiently(self._look)
+            left_s = (end_ns - self._clock.boottime_ns()) / 1e9
+            if left_s <= 0 or worker.wait(min(left_s, 1.0)):
+                return
+
+    def _life(self, state: str, reason: str) -> bytes:
+        said = {"state": state, "device": self._device.name, "time": self._wall_time(), "boot_id": self._clock.boot_id}
+        return json.dumps({**said, **({"reason": reason} if reason else {})}).encode()
+
+    def _wall_time(self) -> str:
+        return iso(self._clock.wall_ns())
+
+
+class Probe:
+    """A message to oneself on a command's topic: a broker whose ACL forbids reading it grants the subscription all the
+    same, and brings nothing."""
+
+    def __init__(self, connection: Connection, topics: Topics, until_ns: int) -> None:
+        self._topics = topics
+        self._connection = connection
+        self._until_ns = until_ns
+        self._open = True
+        self.token = uuid.uuid4().hex.encode()
+
+    def heard(self, received: Any) -> bool:
+        """Whether this is the probe."""
+        if received.topic != self._topics.probe or received.payload != self.token:
+            return False
+        self._open = False
+        return True
+
+    def look(self, now: int, user: str) -> None:
+        """Says once what is wrong."""
+        for why in self._connection.not_granted:
+            log.error("mqtt: the broker does not let %r subscribe to %s/#: %s", user, self._topics.command, why)
+            self._open = False
+        self._connection.not_granted.clear()
+        if self._open and now >= self._until_ns:
+            self._open = False
+            log.error(
+                "mqtt: the broker brings %r no message on %s/#, so no command will come: allow reading (and, to be"
+                " sure, writing) it in the broker's access list",
+                user,
+                self._topics.command,
+            )
