@@ -1,7 +1,8 @@
 """Speed and memory, as ratios against a peer or a floor measured in the same run.
 
-Each module here but `__main__` has `measure() -> list[Measure]`; `python -m bench [NAME ...]` runs them and writes
-`RESULTS.md` and `results.json`; with `--compare` it fails where a ratio is more than 25 % worse than the one committed.
+Each module here whose name does not begin with an underscore has `measure() -> list[Measure]`. `python -m bench
+[NAME ...]` runs them and writes `RESULTS.md` and `results.json`; with `--compare` it fails where a ratio is more than
+25 % worse than the one committed.
 """
 
 import dataclasses

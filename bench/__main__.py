@@ -63,7 +63,7 @@ def worse(results: dict[str, list[Measure]], committed: dict[str, dict[str, floa
 
 
 def main() -> int:
-    known = [module.name for module in pkgutil.iter_modules(bench.__path__) if module.name != "__main__"]
+    known = [module.name for module in pkgutil.iter_modules(bench.__path__) if module.name[0] != "_"]
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)}; all where none is given")
     parser.add_argument(
