@@ -1,9 +1,9 @@
 """`capture-agent run`: the daemon, in the foreground."""
 
-import sys
 from pathlib import Path
 
 from agent.config.errors import ConfigError
+from agent.journal import complain
 
 
 def run(config: Path) -> int:
@@ -16,5 +16,5 @@ def run(config: Path) -> int:
     try:
         return run_daemon(config)
     except ConfigError as error:
-        sys.stderr.write(f"{error}\n")
+        complain(str(error))
         return error.exit_code
