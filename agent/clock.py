@@ -35,8 +35,9 @@ class Clock:
         return wall if boot_ns is None else wall + boot_ns - (before + after) // 2
 
     def synchronised(self) -> bool:
-        """Whether the kernel says that a time service (NTP, PTP, GPS) keeps the clock. adjtimex(2), mode 0."""
-        return int(self._libc.adjtimex(ctypes.create_string_buffer(512))) != _TIME_ERROR
+        """Whether the kernel says that a time service (NTP, PTP, GPS) keeps the clock; not where it may not be asked.
+        adjtimex(2), mode 0."""
+        return int(self._libc.adjtimex(ctypes.create_string_buffer(512))) not in (_TIME_ERROR, -1)
 
     def dated(self) -> bool:
         """Whether the wall clock means a date: a time service keeps it, or the kernel took it from a running RTC."""

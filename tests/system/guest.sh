@@ -65,6 +65,11 @@ check_sandbox() {
     holds "its privileges are gone" grep -q 'CapBnd:\s*0000000000000000' "/proc/$pid/status"
     holds "system calls are filtered" grep -q 'Seccomp:\s*2' "/proc/$pid/status"
     holds "no new privileges" grep -q 'NoNewPrivs:\s*1' "/proc/$pid/status"
+    if python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)) == 5)'; then
+        holds "it knows that the clock is synchronised" status 's["clock"]["synchronised"]'
+    else
+        fails "it knows that the clock is not synchronised" status 's["clock"]["synchronised"]'
+    fi
     systemd-analyze security --no-pager --threshold=20 $unit | tail -1
 }
 
