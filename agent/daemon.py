@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from agent import commands
+from agent import commands, journal
 from agent.answers import Answers
 from agent.assembly import Assembly
 from agent.catalogue import Catalogue
@@ -267,7 +267,7 @@ def run(config_path: Path) -> int:
     signal.signal(signal.SIGHUP, lambda number, frame: main.hang_up())
     config: Config | None = load(config_path)
     sys.setswitchinterval(0.001)  # a reader that waits for the interpreter gets it from the developer sooner
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
+    journal.set_up()
     code, notify = 0, Notify()
     while config is not None:
         logging.getLogger().setLevel(config.agent.log_level.upper())
