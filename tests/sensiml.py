@@ -99,7 +99,7 @@ class Server:
         self.model.faults.append(Fault(status, (("Retry-After", retry_after),)))
 
     def slow(self) -> None:
-        self.model.faults.append(Fault(pause_s=0.002))
+        self.model.faults.append(Fault(pause_s=0.0005))
 
     def answer_early(self) -> None:
         self.model.faults.append(Fault(413, text=f"too much of {self.secret}", answer_after=1000))

@@ -266,6 +266,8 @@ class Project:
             if name is None or item["label_value"] not in name["label_values"]:
                 raise invalid([{"label_value": ["LabelValue matching query does not exist."]}])
             if kind == "label-relationship":
+                if item["segmenter"] not in (None, *self.segmenters):
+                    raise invalid([{"segmenter": [f'Invalid pk "{item["segmenter"]}" - object does not exist.']}])
                 start, end = item["capture_sample_sequence_start"], item["capture_sample_sequence_end"]
                 if start < 0 or end <= start or (capture["max_sequence"] is not None and end > capture["max_sequence"]):
                     raise invalid([{"non_field_errors": ["Capture sample sequence end ..."]}])

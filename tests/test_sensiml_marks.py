@@ -119,6 +119,22 @@ def test_a_name_or_value_that_another_device_makes_at_the_same_time(far, tmp_pat
     assert all(len(name["label_values"]) == 1 for name in far.project.names.values())
 
 
+@pytest.mark.parametrize("deleted", ["names", "values", "segmenters"])
+def test_what_somebody_deleted_meanwhile_is_made_again(far, tmp_path, deleted):
+    target = far.open()
+    put(target, recorded(tmp_path, labels={"activity": "walking"}))
+    if deleted == "values":
+        for name in far.project.names.values():
+            name["label_values"].clear()
+    else:
+        getattr(far.project, deleted).clear()
+    capture = recorded(tmp_path, labels={"activity": "walking"})
+    put(target, capture)
+    assert posts(far) == 2
+    assert far.segments(file(capture)) == {("activity", "walking", 7, 9, "capture-agent")}
+    assert far.metadata(file(capture)) == {"device": "bay3", "recording": "walk"}
+
+
 @pytest.mark.parametrize(
     "path", ["metadata", "labelvalue", "label", "segmenter", "metadata-relationship", "label-relationship"]
 )

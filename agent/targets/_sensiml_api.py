@@ -17,12 +17,15 @@ _LONGEST_ITEM = 4 << 20
 _BAD_FILE = re.compile(r'"(ParserError|UnicodeDecodeError|DataError|ValueError|Error|EOFError): ')
 """Exceptions that come out as 500 and that this very file, or value, will meet each time."""
 
+_NOT_THERE = re.compile(r"Project does not exist|matching query does not exist|object does not exist")
+"""How it says, by 400 or 500, that what a request refers to is gone: project, configuration, name, value, session."""
+
 TAKEN = re.compile(r"must make a unique set|already contains a file|duplicate key value violates unique constraint")
 """How the server says, by 400 or (two at once) by 500, that something of this name is there."""
 
 
 class Gone(Failed):
-    """What was there before, a project or a configuration, is not any more: to be found or made anew."""
+    """What was there before, a project or something in it, is not any more: to be found or made anew."""
 
 
 class Api:
@@ -94,16 +97,14 @@ def once(content: bytes) -> Body:
 def meaning(answer: Answer) -> None:
     """`judge`, for a server that tells the client's own mistakes with 500, and pages that are not its with HTML.
 
-    404 with JSON, and what says that project or configuration are not there: Gone.
+    404 with JSON, and what says that something referred to is not there: Gone.
     """
     text = answer.text
     if answer.status == 404:
         if "<html" in text.lower():
             raise Unreachable("the server answers 404 with a page: check the target's url")
         raise Gone(str(answer))
-    if (answer.status == 400 and "Project does not exist" in text) or (
-        answer.status == 500 and "DoesNotExist: CaptureConfiguration" in text
-    ):
+    if answer.status in (400, 500) and _NOT_THERE.search(text):
         raise Gone(str(answer))
     if answer.status == 403:
         raise Unreachable(f"{answer}; the user's rights or plan do not allow this: check the target's credentials")

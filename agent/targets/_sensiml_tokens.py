@@ -83,8 +83,10 @@ class Tokens:
         self._lock = threading.Lock()
         self._pair: _Pair | None = None
         self._until_ns: int | None = None
+        self._secrets: set[str] = set()
+        """Password and client's secret, and what they were before."""
         self._told: deque[str] = deque(maxlen=16)
-        """Of the last secrets, what an answer could repeat."""
+        """The last tokens; both are what an answer could repeat."""
 
     def header(self, refused: str = "") -> str:
         """The value of Authorization: of a new token where there is none, it is too old, or it is `refused`."""
@@ -98,7 +100,9 @@ class Tokens:
 
     def hidden(self, text: str) -> str:
         """`text` without password, client secret and tokens."""
-        for secret in tuple(self._told):
+        with self._lock:
+            secrets = (*self._secrets, *self._told)
+        for secret in secrets:
             text = text.replace(secret, "***")
         return text
 
@@ -150,8 +154,8 @@ class Tokens:
 
     def _secret(self, name: str) -> str:
         secret = self._home.secret(name)
-        if secret and secret not in self._told:
-            self._told.append(secret)
+        if secret:
+            self._secrets.add(secret)
         return secret
 
     def _load(self) -> _Pair | None:
