@@ -173,10 +173,10 @@ def test_no_number_is_left_out_and_long_integers_keep_their_digits(tmp_path):
 
 
 def _structure(content: bytes) -> dict:
-    from tests.models.viam import _plain
+    from tests.models.viam import plain
     from tests.models.viam_messages import classes
 
-    return _plain(classes()["SensorData"].FromString(content))["struct"]["readings"]
+    return plain(classes()["SensorData"].FromString(content))["struct"]["readings"]
 
 
 def test_a_reading_is_to_the_byte_what_the_messages_say(tmp_path):

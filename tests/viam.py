@@ -15,10 +15,12 @@ from agent.formats import format_module
 from agent.targets import Home, Target
 from agent.targets.viam import Settings
 from drivers import Block, Identity
+from drivers.ports.jpeg import APP0, APP1, segments
 from tests.captures import make_capture
 from tests.contracts.format import START_NS, write_negative
 from tests.models.viam import DENIED, EXHAUSTED, INVALID, KEY, KEY_ID, PART, UNAUTHENTICATED, UNAVAILABLE, Fault
 from tests.models.viam_grpc import GrpcCloud
+from tests.sticky_pi import V2
 
 
 class Far:
@@ -102,6 +104,7 @@ def awake() -> Iterator[None]:
     channel.close()
 
 
+JPEG = ("jpeg", "image/jpeg", ".jpg")
 START = {"boot_time_ns": START_NS, "boot_id": "", "wall_time": "2026-11-21T10:15:00.123000Z", "clock": "synchronised"}
 
 
@@ -124,3 +127,14 @@ def sampled(
     capture = Capture(capture.folder, json.loads(json.dumps({**capture.document, "payloads": payloads})))
     capture.write_sidecar()
     return capture
+
+
+def picture(folder, size=0, **more) -> Capture:
+    """A JPEG, at least so large."""
+    return make_capture(folder, _padded(V2, size), kind=JPEG, name="512858f4.2024-03-05_06-07-08", **more)
+
+
+def _padded(jpeg: bytes, size: int) -> bytes:
+    at = next(start for marker, start, _ in segments(jpeg) if marker not in (APP0, APP1))
+    comment = b"\xff\xfe\xea\x60" + bytes(59998)
+    return jpeg[:at] + comment * (max(0, size - len(jpeg) + len(comment) - 1) // len(comment)) + jpeg[at:]

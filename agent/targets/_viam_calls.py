@@ -48,31 +48,46 @@ class Silent(Exception):
     """Nothing moved for `idle_s`."""
 
 
+@dataclasses.dataclass(eq=False)
+class _Connection:
+    channel: Any
+    users: int = 0
+    proven: bool = False
+    """Whether an answer came over it."""
+
+
 class Calls:
     """The host's methods, by their paths. Safe for several threads.
 
-    A connection that could not be made is given up, so that nobody tries in the background while the host is away.
+    A connection that failed is given up, so that nobody tries in the background while the host is away.
     """
 
     def __init__(self, line: Line) -> None:
         self.line = line
         self._lock = threading.Lock()
-        self._channel: Any = None
+        self._connection: _Connection | None = None
         self._live: set[Any] = set()
         self._closed = False
 
     def ask(self, path: str, request: bytes, metadata: Metadata) -> bytes:
-        """The answer to one message. Status, DEADLINE_EXCEEDED where there is none in time; Stopped after `close`."""
-        channel = self._open()
-        within_s = self.line.connect_s + self.line.idle_s
-        begin = functools.partial(channel.unary_unary(path).future, request, timeout=within_s, metadata=metadata)
-        with self._call(begin) as call:
-            try:
-                return self._answer(call)
-            except Status as status:
-                if status.code in (UNAVAILABLE, DEADLINE_EXCEEDED):
-                    self._give_up(channel)
+        """The answer to one question; asked twice where the connection turns out to have broken since it was used.
+
+        Raises Status, DEADLINE_EXCEEDED where there is no answer in time; Stopped after `close`.
+        """
+        proven = False
+        try:
+            with self._connected() as connection:
+                proven = connection.proven
+                return self._unary(connection, path, request, metadata)
+        except Status as status:
+            if status.code != UNAVAILABLE or not proven:
                 raise
+        return self.send(path, request, metadata)
+
+    def send(self, path: str, request: bytes, metadata: Metadata) -> bytes:
+        """As `ask`, for what must not be said twice."""
+        with self._connected() as connection:
+            return self._unary(connection, path, request, metadata)
 
     def stream(self, path: str, messages: Generator[bytes, None, None], metadata: Metadata) -> bytes:
         """The answer to many messages, each made when the one before is on its way.
@@ -80,25 +95,26 @@ class Calls:
         What making them raises breaks the call off and comes out: the server then has no whole of it. Raises Status
         also where the server answers before it has taken all; Silent; Stopped after `close`.
         """
-        channel, requests, ended = self._open(), _Requests(), threading.Event()
-        begin = functools.partial(channel.stream_unary(path).future, requests, metadata=metadata)
-        with contextlib.closing(messages), self._call(begin) as call:
+        requests, ended = _Requests(), threading.Event()
 
-            def over(_: object) -> None:
-                ended.set()
-                requests.end()
+        def over(_: object) -> None:
+            ended.set()
+            requests.end()
 
-            call.add_done_callback(over)
-            try:
-                whole = all(requests.put(message, self.line.idle_s) for message in messages)
-                if whole:
+        with contextlib.closing(messages), self._connected() as connection:
+            begin = functools.partial(connection.channel.stream_unary(path).future, requests, metadata=metadata)
+            with self._call(begin) as call:
+                call.add_done_callback(over)
+                try:
+                    whole = all(requests.put(message, self.line.idle_s) for message in messages)
+                    if whole:
+                        requests.end()
+                    if not ended.wait(self.line.idle_s):
+                        raise Silent
+                finally:
+                    call.cancel()  # before the requests end, which would tell the server that this was all
                     requests.end()
-                if not ended.wait(self.line.idle_s):
-                    raise Silent
-            finally:
-                call.cancel()  # before the requests end, which would tell the server that this was all
-                requests.end()
-            answer = self._answer(call)
+                answer = self._answer(call, connection)
         if not whole:
             raise Status(0, "OK", "before it had taken everything")
         return answer
@@ -107,26 +123,42 @@ class Calls:
         """Cuts what is under way; may be called twice, from any thread."""
         with self._lock:
             self._closed = True
-            channel, self._channel = self._channel, None
+            connection, self._connection = self._connection, None
             live = list(self._live)
         for call in live:
             call.cancel()
-        if channel is not None:
-            channel.close()
+        if connection is not None:
+            connection.channel.close()
 
-    def _open(self) -> Any:
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[_Connection]:
         with self._lock:
             if self._closed:
                 raise Stopped
-            if self._channel is None:
-                self._channel = _channel(self.line)
-            return self._channel
+            if self._connection is None:
+                self._connection = _Connection(_channel(self.line))
+            connection = self._connection
+            connection.users += 1
+        try:
+            yield connection
+        except Status as status:
+            if status.code in (UNAVAILABLE, DEADLINE_EXCEEDED):
+                with self._lock:
+                    if self._connection is connection:
+                        self._connection = None
+            raise
+        finally:
+            with self._lock:
+                connection.users -= 1
+                last = not connection.users and self._connection is not connection
+            if last:
+                connection.channel.close()
 
-    def _give_up(self, channel: Any) -> None:
-        """Others that use it still may go on; then it goes by itself."""
-        with self._lock:
-            if self._channel is channel:
-                self._channel = None
+    def _unary(self, connection: _Connection, path: str, request: bytes, metadata: Metadata) -> bytes:
+        within_s = self.line.connect_s + self.line.idle_s
+        call = connection.channel.unary_unary(path)
+        with self._call(functools.partial(call.future, request, timeout=within_s, metadata=metadata)) as running:
+            return self._answer(running, connection)
 
     @contextlib.contextmanager
     def _call(self, begin: Callable[[], Any]) -> Iterator[Any]:
@@ -141,14 +173,15 @@ class Calls:
             with self._lock:
                 self._live.discard(call)
 
-    def _answer(self, call: Any) -> bytes:
+    def _answer(self, call: Any, connection: _Connection) -> bytes:
         code = call.code()  # waits for the end
         if self._closed:
             raise Stopped
         number, _ = code.value
-        if not number:
-            return bytes(call.result())
-        raise Status(number, code.name, call.details() or "", tuple(call.trailing_metadata() or ()))
+        if number:
+            raise Status(number, code.name, call.details() or "", tuple(call.trailing_metadata() or ()))
+        connection.proven = True
+        return bytes(call.result())
 
 
 class _Requests:

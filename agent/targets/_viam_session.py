@@ -43,12 +43,12 @@ class Session:
         self._current()
 
     def ask(self, path: str, request: bytes) -> bytes:
-        """The answer to one message. Raises Status, whatever it is."""
+        """The answer to one question. Raises Status, whatever it is."""
         return self._known(lambda metadata: self._calls.ask(path, request, metadata))
 
     def send(self, path: str, request: bytes) -> bytes:
         """The answer to one message that carries content."""
-        return self._sending(lambda metadata: self._calls.ask(path, request, metadata))
+        return self._sending(lambda metadata: self._calls.send(path, request, metadata))
 
     def stream(self, path: str, messages: Callable[[], Generator[bytes, None, None]]) -> bytes:
         """The answer to many messages; `messages` makes them, from the first, for each try."""

@@ -105,11 +105,11 @@ class Cloud:
             raise Refusal(INVALID, f"unknown credential type {request.credentials.type}")
         if self.keys.get(request.entity) != request.credentials.payload:
             raise Refusal(DENIED, f"failed to authenticate: {request.credentials.payload} is not the key")
-        now = time.time() + self.ahead_s
-        claims = {"sub": request.entity, "aud": ["app.viam.com"], "iat": int(now), "jti": len(self.tokens)}
+        now, number = time.time() + self.ahead_s, len(self.calls)
+        claims = {"sub": request.entity, "aud": ["app.viam.com"], "iat": int(now), "jti": number}
         if self.life_s is not None:
             claims["exp"] = int(now + self.life_s)
-        parts = ({"alg": "none", "kid": "1"}, claims, {"signature": len(self.tokens)})
+        parts = ({"alg": "none", "kid": "1"}, claims, {"signature": number})
         token = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts)
         self.tokens[token] = None if self.life_s is None else now + self.life_s
         return token
@@ -125,10 +125,12 @@ class Cloud:
             raise Refusal(UNAUTHENTICATED, "authentication required")
         if not said.startswith("Bearer "):
             raise Refusal(UNAUTHENTICATED, "expected authorization header with prefix: Bearer ")
-        end = self.tokens.get(said[7:], 0.0)
-        if self.forgets_tokens or (end is not None and end < time.time() + self.ahead_s):
-            self.forgets_tokens = False
-            self.tokens.clear()
+        with self._lock:
+            if self.forgets_tokens:
+                self.forgets_tokens = False
+                self.tokens.clear()
+            end = self.tokens.get(said[7:], 0.0)
+        if end is not None and end < time.time() + self.ahead_s:
             raise Refusal(UNAUTHENTICATED, f"unauthenticated: token {said[7:]} is expired")
 
     def part(self, part_id: str) -> None:
@@ -140,10 +142,10 @@ class Cloud:
         if request.ByteSize() > LARGEST:
             raise Refusal(EXHAUSTED, f"grpc: received message larger than max ({request.ByteSize()} vs. {LARGEST})")
         self.part(request.metadata.part_id)
-        metadata = _plain(request.metadata)
+        metadata = plain(request.metadata)
         if metadata["type"] == "DATA_TYPE_TABULAR_SENSOR":
             self.sizes.append(request.ByteSize())
-            self.readings += [(metadata, _plain(content)) for content in request.sensor_contents]
+            self.readings += [(metadata, plain(content)) for content in request.sensor_contents]
             return self._next_ids()
         (content,) = request.sensor_contents
         for box in content.metadata.annotations.bboxes:
@@ -151,7 +153,7 @@ class Cloud:
             if not all(0 <= corner <= 1 for corner in corners):
                 raise Refusal(INVALID, "bounding box out of range")
         size = len(content.binary)
-        return self._store("DataCaptureUpload", metadata, _plain(content.metadata), content.binary, (size,))
+        return self._store("DataCaptureUpload", metadata, plain(content.metadata), content.binary, (size,))
 
     def stream(self, method: str) -> "Taking":
         return Taking(self, method)
@@ -223,9 +225,9 @@ class Taking:
             head = message.metadata
             upload = head if self._method == "FileUpload" else head.upload_metadata
             self._cloud.part(upload.part_id)
-            self._metadata = _plain(upload)
+            self._metadata = plain(upload)
             if self._method != "FileUpload":
-                self._sensor = _plain(head.sensor_metadata)
+                self._sensor = plain(head.sensor_metadata)
             return
         if self._metadata is None:
             raise Refusal(INVALID, "first message must be metadata")
@@ -242,5 +244,5 @@ class Taking:
         return self._cloud._store(self._method, self._metadata, self._sensor, content, tuple(self._chunks))
 
 
-def _plain(message) -> dict:
+def plain(message) -> dict:
     return MessageToDict(message, preserving_proto_field_name=True)

@@ -4,7 +4,6 @@ import concurrent.futures
 import contextlib
 import socket
 import threading
-import time
 from types import TracebackType
 
 import grpc
@@ -27,6 +26,10 @@ class Line:
         self.answer_bytes: int | None = None
         """So many bytes of answers are passed on, and then the connection is cut."""
         self.accepted = 0
+        self.refusing = False
+        """Ends each connection at once."""
+        self.refused = 0
+        self._over = threading.Event()
         self._live: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._spawn(self._accept)
@@ -37,7 +40,13 @@ class Line:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def refuse(self) -> None:
+        """From now on nobody gets through."""
+        self.refusing = True
+        self.cut()
+
     def close(self) -> None:
+        self._over.set()
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
@@ -54,6 +63,10 @@ class Line:
             try:
                 near, _ = self._listener.accept()
                 self.accepted += 1
+                if self.refusing:
+                    self.refused += 1
+                    near.close()
+                    continue
                 far = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
                 return
@@ -68,7 +81,7 @@ class Line:
         with contextlib.suppress(OSError):
             while data := source.recv(64 if sent and self.pause_s else 1 << 16):
                 if sent and self.pause_s:
-                    time.sleep(self.pause_s)
+                    self._over.wait(self.pause_s)
                 if not sent and self.answer_bytes is not None:
                     data, self.answer_bytes = data[: self.answer_bytes], None
                     sink.sendall(data)
@@ -163,9 +176,10 @@ class GrpcCloud(Cloud):
         try:
             for request in requests:
                 taking.take(request)
-                if happens and taking.size >= fault.after and (taking.size or not fault.after):
+                if happens and taking.size >= fault.after:
                     break
-            ended = True
+            else:
+                ended = True
         finally:
             self.torn += not ended
         return (lambda: ("f", "o/l/f")) if fault.early else taking.finish
