@@ -5,33 +5,35 @@ from agent.timing import Arrivals, Fit
 
 _PAST_S = 10.0
 """How far back observations are looked at: enough for a rate, little to do."""
-_KEPT_NS = 5_000_000_000
+_KEPT_NS = 1_000_000_000
 
 
 class Dating:
-    """Time by index of running streams, worked out at most every few seconds. Used by one thread."""
+    """Time by index of running streams, worked out at most once a second. Used by one thread."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, int], tuple[int, Fit]] = {}
+        self._known: dict[tuple[str, int | None], tuple[int, Fit | None]] = {}
 
     def fit(self, stream: Stream, now_ns: int, segment: int | None = None) -> Fit | None:
         """Of one segment of a stream (None: its newest); None where its ring has nothing of it."""
-        blocks = stream.ring.cursor(_PAST_S).take()
-        if not blocks:
-            return None
-        wanted = blocks[-1].segment if segment is None else segment
-        made_ns, fit = self._known.get((stream.name, wanted), (0, None))
+        made_ns, fit = self._known.get((stream.name, segment), (0, None))
         if fit is None or now_ns - made_ns > _KEPT_NS:
-            arrivals = Arrivals(stream.identity_at(wanted).rate_hz or 1.0)
-            found = [block for block in blocks if block.segment == wanted]
-            if not found:
-                return fit
-            for block in found:
-                arrivals.add(block.newest, block.observed_ns)
-            fit = arrivals.fit()
-            self._known = {key: kept for key, kept in self._known.items() if key[0] != stream.name}
-            self._known[stream.name, wanted] = now_ns, fit
+            fit = _fit(stream, segment) or fit
+            self._known = {key: made for key, made in self._known.items() if now_ns - made[0] <= _KEPT_NS}
+            self._known[stream.name, segment] = now_ns, fit
         return fit
+
+
+def _fit(stream: Stream, segment: int | None) -> Fit | None:
+    blocks = stream.ring.cursor(_PAST_S).take()
+    wanted = blocks[-1].segment if blocks and segment is None else segment
+    found = [block for block in blocks if block.segment == wanted]
+    if wanted is None or not found:
+        return None
+    arrivals = Arrivals(stream.identity_at(wanted).rate_hz or 1.0)
+    for block in found:
+        arrivals.add(block.newest, block.observed_ns)
+    return arrivals.fit()
 
 
 def sample_at(fit: Fit, time_ns: int) -> int:

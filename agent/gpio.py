@@ -38,7 +38,7 @@ class Edges:
             device = gpiozero.DigitalInputDevice(
                 self._pin, pull_up=pull_up, active_state=True if pull_up is None else None
             )
-        except (gpiozero.GPIOZeroError, OSError, RuntimeError) as error:
+        except Exception as error:  # each library for pins has exceptions of its own: lgpio.error is nobody's child
             raise EdgeError(f"pin GPIO{self._pin} cannot be watched: {error}") from None
         # with a pull-up, gpiozero calls the low level active
         rises, falls = ("when_deactivated", "when_activated") if pull_up else ("when_activated", "when_deactivated")

@@ -51,7 +51,7 @@ class TriggerSettings:
     pin: int = option("gpio: number of the pin (BCM); -1: none", -1, at_least=-1, at_most=1000)
     edge: str = option("gpio: the edge that fires", "rising", choices=("rising", "falling", "both"))
     pull: str = option("gpio: the resistor at the pin", "down", choices=("down", "up", "none"))
-    snap: bool = option("pictures: whether each camera is asked for one at the trigger, besides those around it", True)
+    snap: bool = option("pictures: whether each camera is asked for one at each trigger, besides those around it", True)
 
     def __post_init__(self) -> None:
         mistakes: list[tuple[str, object, str]] = []

@@ -116,16 +116,18 @@ class TriggeredPictures:
         """Extends the window it falls into, or opens one."""
         trigger = self.settings.trigger
         until_ns = event.time_ns + round(trigger.post_s * 1e9)
+        asked = {stream.name for stream in self.streams if trigger.snap and stream.snap()}
         last = self._windows[-1] if self._windows else None
         if last is not None and event.time_ns <= last.until_ns:
             self._counts["extended"] += 1
             last.until_ns = max(last.until_ns, until_ns)
+            last.asked |= asked
             last.said = {**last.said, "extended": last.said["extended"] + 1}
             return
-        asked = {stream.name for stream in self.streams if trigger.snap and stream.snap()}
         if not any(stream.state == "running" for stream in self.streams):
+            if not self._counts["missed"]:
+                log.error("recording %s: a trigger (%s) is missed: no camera runs", self.orders.name, event.kind)
             self._counts["missed"] += 1
-            log.error("recording %s: a trigger (%s) is missed: no camera runs", self.orders.name, event.kind)
             return
         self._counts["triggers"] += 1
         since_ns = event.time_ns - round(trigger.pre_s * 1e9)

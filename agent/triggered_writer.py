@@ -52,6 +52,7 @@ class TriggeredWriter:
         """Where it is in the ring of each stream, while something is being written."""
         self._counts = dict.fromkeys(("triggers", "extended", "missed"), 0)
         self._dropped = 0
+        self._missing = ""
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
         """Starts the writer thread."""
@@ -160,12 +161,16 @@ class TriggeredWriter:
         window.bring(self.cursors[lead.name].take())
         self._dropped += window.missed()
         self._counts["triggers"] += 1
+        self._missing = ""
         self._window = window
         return None
 
     def _miss(self, event: Event, why: str) -> None:
+        """Counts it; says so once until one is recorded again."""
         self._counts["missed"] += 1
-        log.error("recording %s: a trigger (%s) is missed: %s", self.orders.name, event.kind, why)
+        if why != self._missing:
+            log.error("recording %s: a trigger (%s) is missed: %s", self.orders.name, event.kind, why)
+        self._missing = why
 
     def _open(self, window: Window, streams: Sequence[Stream], now: int) -> bool:
         """A take that begins with the window's next index."""

@@ -65,6 +65,18 @@ def test_a_pin_that_somebody_has_is_an_error_that_names_it(pins: MockFactory) ->
         Edges(17, "rising", "down").open()
 
 
+def test_an_error_of_the_library_for_pins_is_one_of_the_pin(pins: MockFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    class LibraryError(Exception):
+        """As lgpio.error: of no family."""
+
+    def busy(*args: object, **more: object) -> None:
+        raise LibraryError("GPIO busy")
+
+    monkeypatch.setattr(pins, "pin", busy)
+    with pytest.raises(EdgeError, match="GPIO17 cannot be watched: GPIO busy"):
+        Edges(17, "rising", "down").open()
+
+
 def test_a_switch_that_bounces_fires_once(pins: MockFactory) -> None:
     source = TriggerSource(TriggerSettings(kind="gpio", pin=4, pull="up", edge="falling", holdoff_s=60), None)
     source.open()

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from agent.device import Device
 from agent.film import Film
@@ -17,7 +19,7 @@ from agent.ring import Ring
 from agent.schedule import Schedule
 from agent.stream import Stream
 from agent.takes import Takes
-from agent.trigger import TriggerSettings
+from agent.trigger import Event, TriggerSettings
 from agent.trigger_source import TriggerSource
 from agent.triggered_writer import TriggeredWriter
 from drivers import Block, Channel, Identity
@@ -73,6 +75,17 @@ class Bench:
         self.next = dict.fromkeys(identities, 0)
         self.spikes: dict[str, set[int]] = {name: set() for name in identities}
         self.late: dict[str, int] = dict.fromkeys(identities, 0)
+        self.racing = 0
+        """Samples that arrive between the look at what fired and the look into the rings."""
+        poll = self.source.poll
+
+        def poll_and_more() -> list[Event]:
+            events = poll()
+            for name in identities if self.racing else ():
+                self.bring(name, self.next[name] + self.racing)
+            return events
+
+        self.source.poll = poll_and_more  # type: ignore[method-assign]
 
     def fires(self, name: str, *indexes: int) -> None:
         self.spikes[name] |= set(indexes)
@@ -149,6 +162,42 @@ def test_a_capture_is_exactly_pre_and_post_around_the_sample(bench: Make, identi
     }
     assert abs(film.trigger["boot_time_ns"] - b.begun_ns - (at + 1) * 1e9 / identity.rate_hz) < 3 * MS
     assert b.counts == {"triggers": 1, "extended": 0, "missed": 0, "ignored": 0}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.integers(0, 1500), max_size=9, unique=True),
+    st.integers(0, 700),
+    st.integers(0, 700),
+    st.sampled_from([0.0, 0.15]),
+    st.integers(0, 1 << 30),
+    st.integers(0, 250),
+)
+def test_it_is_as_a_plain_loop_says(
+    tmp_path: Path, spikes: list[int], pre: int, post: int, holdoff_s: float, seed: int, racing: int
+) -> None:
+    b = Bench(tmp_path, {"s": KHZ}, pre_samples=pre, post_samples=post, post_s=0.0, holdoff_s=holdoff_s)
+    b.chance, b.racing = random.Random(seed), racing
+    fired = sorted(2 * spike + 2 for spike in spikes)
+    b.fires("s", *fired)
+    while b.next["s"] < 4500:
+        b.run(0.1)
+    b.racing = 0
+    b.run(2)
+    wanted: list[list[int]] = []
+    held_until, ignored = 0, 0
+    for index in fired:
+        if index < held_until:
+            ignored += 1
+            continue
+        held_until = index + round(holdoff_s * 1000)
+        if wanted and index <= wanted[-1][1]:
+            wanted[-1][1] = index + post
+        else:
+            wanted.append([max(0, index - pre), index + post])
+    assert [[found[0], found[-1]] for found in map(held, b.finished)] == wanted
+    assert all(found == list(range(found[0], found[-1] + 1)) for found in map(held, b.finished))
+    assert (b.counts["triggers"], b.counts["ignored"], b.counts["missed"]) == (len(wanted), ignored, 0)
 
 
 def test_pre_and_post_may_be_samples(bench: Make) -> None:
