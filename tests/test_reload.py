@@ -193,3 +193,30 @@ def test_the_command_reloads_and_its_exit_code_tells(tmp_path: Path) -> None:
         refused = reload()
         assert refused.returncode == 1
         assert "nothing was changed: stream.imu.rate_hz" in refused.stderr
+
+
+def test_a_recording_is_armed_anew_when_the_stream_that_it_only_watches_restarts(tmp_path: Path) -> None:
+    config = f"""{MCU}{IMU}
+[recording.jolt]
+streams = ["imu"]
+when = "trigger"
+trigger.kind = "level"
+trigger.stream = "mcu"
+trigger.channels = ["AccelerometerZ"]
+trigger.threshold = 1e9
+trigger.pre_s = 0.2
+trigger.post_s = 0.2
+"""
+    with Running(tmp_path, config) as running:
+        assert running.ask("status")["recordings"]["jolt"]["state"] == "armed"
+        edit(running, "seed = 5", "seed = 6")
+        said = running.ask("reload")
+        assert "recording jolt restarted" in said
+        running.until(lambda status: status["streams"]["mcu"]["samples"] > 300)
+        edit(running, "threshold = 1e9", "threshold = 2e9")
+        running.ask("reload")
+        assert running.ask("trigger", recording="jolt").startswith("one capture: 0.2 s before it")
+        running.until(lambda status: status["recordings"]["jolt"]["finished"] == 1)
+        running.finish()
+        (capture,) = running.captures("jolt")
+    assert capture.document["streams"][0]["samples"] == 81, "out of the ring, which went on"
