@@ -41,6 +41,7 @@ from agent.stream import Stream
 from agent.sync import Sync
 from agent.sync.owing import Owing
 from agent.targets import Home
+from agent.wear import Wear
 from agent.worker import Worker
 from drivers.ports import boottime_ns
 
@@ -231,6 +232,7 @@ class Daemon:
                 developer=developer,
                 disk_sync=disk_sync,
                 retention=retention,
+                wear=Wear(lambda: disk_sync.syncs + finishing.syncs + database.syncs, clock.boottime_ns),
                 workers=self._all_workers,
                 begun_ns=self._begun_ns,
                 configuration=self._health,

@@ -54,6 +54,8 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
         self._synchronous = ""
+        self.syncs = 0
+        """Durable transactions: each made the disk sync once."""
 
     def open(self) -> Self:
         """Opens it; reads a few pages, however large it is. OtherVersion; for a guest FileNotFoundError and
@@ -152,6 +154,7 @@ class Database:
                 try:
                     yield connection
                     connection.execute("COMMIT")
+                    self.syncs += durable
                 except BaseException:
                     connection.rollback()  # nothing where SQLite has already undone it
                     raise

@@ -42,7 +42,8 @@ class DiskSync:
         self._kept: list[Capture] = []
         self._open: list[NegativeWriter] = []
         """Those that were open a round ago: one that was closed since has an end that was never synced."""
-        self._syncs = 0
+        self.syncs = 0
+        """Of negatives: finishing counts its own."""
         self._failed = 0
         self._error = ""
 
@@ -69,7 +70,6 @@ class DiskSync:
             self._dated()
             if self._kept:
                 self._failed += self._finishing.finish_each(self._kept, self._quarantine)
-                self._syncs += 1
                 self._kept.clear()
         except OSError as error:
             problem = error
@@ -82,7 +82,7 @@ class DiskSync:
         problem, now_open = None, list(self._negatives())
         for negative in (*(one for one in self._open if one not in now_open), *now_open):
             try:
-                self._syncs += negative.sync()
+                self.syncs += negative.sync()
             except OSError as error:
                 problem = error
         self._open = now_open
@@ -115,7 +115,6 @@ class DiskSync:
 
     def health(self) -> dict[str, Any]:
         return {
-            "syncs": self._syncs,
             "queued": self.queued,
             "undated": len(self._undated),
             "failed": self._failed,

@@ -53,6 +53,7 @@ class Finishing:
         self._owed = owed
         self._lock = threading.Lock()
         self.finished = 0
+        self.syncs = 0
 
     def known(self, uuid: str) -> Capture | None:
         """The capture with that uuid, if it is finished already and whole; then it is durable, too."""
@@ -80,6 +81,7 @@ class Finishing:
                 self._catalogue.add(connection, placed)
                 self._owing.owe(connection, placed)
             sync_filesystem(self._captures)
+            self.syncs += 1
             for capture in captures:
                 for path in reversed(capture.files):  # without its sidecar nothing is taken for unfinished
                     path.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from agent.recording import Orders
 from agent.retention import Retention
 from agent.stream import Stream
 from agent.sync import Sync
+from agent.wear import Wear
 from agent.worker import Worker
 
 
@@ -52,6 +53,7 @@ class Parts:
     developer: Developer
     disk_sync: DiskSync
     retention: Retention
+    wear: Wear
     workers: Callable[[], Sequence[Worker]]
     begun_ns: int
     configuration: Callable[[], Mapping[str, Any]]
@@ -88,6 +90,7 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         "total_bytes": usage.f_blocks * usage.f_frsize,
         **parts.retention.health(),
         **{f"sync_{key}": value for key, value in parts.disk_sync.health().items()},
+        **parts.wear.health(),
     }
     developer = parts.developer.health()
     configuration = parts.configuration()

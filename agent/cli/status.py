@@ -150,4 +150,8 @@ def _disk(disk: dict[str, Any]) -> str:
     parts = [f"{size(disk['free_bytes'])} free of {size(disk['total_bytes'])}"]
     parts += [f"captures {size(disk['captures_bytes'])}"] if "captures_bytes" in disk else []
     parts += [f"{number(disk['deleted'])} deleted to make room"] if disk.get("deleted") else []
+    if disk.get("written_bytes_per_hour") is not None:
+        parts.append(
+            f"{size(disk['written_bytes_per_hour'])} written and {number(disk['syncs_per_hour'])} syncs an hour"
+        )
     return f"Disk: {', '.join(parts)}."
