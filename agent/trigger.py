@@ -187,27 +187,39 @@ class _Sums:
         self._width = width
         self._right: Floats | None = None
         """Of the row before, for each place the sum of what is to the right of it; None: there is no row before."""
-        self._row = np.empty(0)
+        self._row = np.zeros(width)
+        self._known = 0
+        """How many of the row's values are there ..."""
+        self._sum = 0.0
+        """... and their sum."""
 
     def feed(self, values: Floats) -> Floats:
         """The sums that end at the last of these values: at all of them but those with too little before them."""
-        width, known = self._width, len(self._row)
+        known, end = self._known, self._known + len(values)
+        if end >= self._width:
+            return self._over_the_end(values)
+        sums = np.cumsum(np.concatenate(((self._sum,), values)))[1:]
+        self._row[known:end], self._known = values, end
+        self._sum = float(sums[-1]) if len(sums) else self._sum
+        return np.empty(0) if self._right is None else sums + self._right[known:end]
+
+    def _over_the_end(self, values: Floats) -> Floats:
+        """The same where a row becomes whole, or many do."""
+        width, known = self._width, self._known
         begun = max(known, width - 1) if self._right is None else known
-        together = np.concatenate((self._row, values))
-        whole, left_over = divmod(len(together), width)
-        rows = np.zeros((whole + (left_over > 0), width))
+        together = np.concatenate((self._row[:known], values))
+        whole, self._known = divmod(len(together), width)
+        rows = np.zeros((whole + 1, width))
         rows.reshape(-1)[: len(together)] = together
-        sums = np.cumsum(rows, axis=1)
+        left = np.cumsum(rows, axis=1)
         right = np.zeros_like(rows)
         right[:, :-1] = np.cumsum(rows[:, :0:-1], axis=1)[:, ::-1]
-        if len(rows) > 1:
-            sums[1:] += right[:-1]
-        if self._right is not None and len(rows):
-            sums[0] += self._right
-        if whole:
-            self._right = right[whole - 1].copy()
-        self._row = together[whole * width :].copy()
-        return sums.reshape(-1)[begun : len(together)]
+        self._row, self._sum = rows[-1].copy(), float(left[-1, -1])
+        left[1:] += right[:-1]
+        if self._right is not None:
+            left[0] += self._right
+        self._right = right[-2].copy()
+        return left.reshape(-1)[begun : len(together)]
 
 
 def _squares(columns: list[Floats]) -> Floats:
