@@ -206,6 +206,9 @@ def test_redirects_are_followed_on_the_same_host_only(far, capture):
     far.receiver.faults.append(Fault(308, (("Location", "http://127.0.0.1:1/x"),)))
     with pytest.raises(Unreachable, match="points to http://127"):
         put(far.open(), capture)
+    far.receiver.faults += [Fault(201, (("Location", "http://[/"),)), Fault(307, (("Location", "http://[/"),))]
+    with pytest.raises(Unreachable, match=r"points to http://\["):
+        put(far.open(), capture)
     far.receiver.faults += [Fault(307, (("Location", "/round"),))] * 9
     with pytest.raises(Unreachable, match="307"):
         put(far.open(), capture)

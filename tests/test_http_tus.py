@@ -86,7 +86,7 @@ def test_a_server_without_sums_keeps_what_came_and_gets_the_rest_alone(make, big
     assert not any("upload-checksum" in request.headers for request in far.receiver.requests)
 
 
-@pytest.mark.parametrize("status", [400, 404, 405])
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
 def test_a_server_without_options_gets_no_sums(make, capture, status):
     far = make(options=status)
     put(far.open(), capture)
@@ -152,15 +152,19 @@ def test_a_saved_address_of_another_origin_is_never_asked(far, capture, elsewher
     assert "HEAD" not in [request.method for request in far.receiver.requests]
 
 
-def test_uploads_made_at_another_origin_are_not_followed(far, capture):
-    far.receiver.location = "http://evil.example{path}"
-    with pytest.raises(Unreachable, match=r"elsewhere, at http://evil\.example"):
+@pytest.mark.parametrize("place", ["http://evil.example{path}", "//evil.example{path}", "http://[{path}"])
+def test_uploads_made_at_another_origin_are_not_followed(far, capture, place):
+    far.receiver.location = place
+    with pytest.raises(Unreachable, match=r"elsewhere, at .*//"):
         put(far.open(), capture)
     assert far.patches() == []
 
 
-def test_relative_addresses(far, capture):
-    far.receiver.location = "{path}"
+@pytest.mark.parametrize(
+    "written", ["{path}", "http://somebody@127.0.0.1:{port}{path}?", "HTTP://127.0.0.1:{port}{path}#x"]
+)
+def test_other_ways_to_write_the_same_origin(far, capture, written):
+    far.receiver.location = written.replace("{port}", str(far.receiver.port))
     put(far.open(), capture)
     assert far.files()[capture.files[0].name] == CONTENT
 
@@ -215,3 +219,21 @@ def test_the_upload_is_told_what_it_is(far, capture):
         "sha256": capture.payloads[0].sha256,
         "key": f"{capture.uuid}/{capture.name}.csv",
     }
+
+
+def test_an_address_of_ours_never_becomes_anothers(far):
+    own = far.open()._server.own
+    url = far.receiver.url
+    assert own(f"{url}//evil.example/x") == f"{url}//evil.example/x"
+    assert own(f"{url}/u/1?a=b#c") == f"{url}/u/1?a=b"
+    assert own(url) == url + "/"
+    for other in (
+        "",
+        "/u/1",
+        "//evil.example/x",
+        url + "1/x",
+        url.replace("http", "https"),
+        "http://[/",
+        "http://127.0.0.1:x/",
+    ):
+        assert own(other) == ""

@@ -64,12 +64,10 @@ class Courier:
         self._news = threading.Condition(self._lock)
         """The dispatcher waits here for what became of parcels."""
         self._woken = False
-        self._claimed: dict[int, Parcel] = {}
-        """Everything leased: waiting or being uploaded."""
+        self._claimed: dict[int, Parcel] = {}  # everything leased: waiting or being uploaded
         self._uploads = Uploads(self._deliver, self._notice)
         self._most = max(_BATCH, self._bundle.captures) if self._bundle else _BATCH
-        self._ahead = 1 if self._bundle else delivery.connections
-        """So many groups wait for a thread, so that none waits for them."""
+        self._ahead = 1 if self._bundle else delivery.connections  # groups in the queue, so that no thread waits
         self._batch = delivery.connections
         self._claimed_ns = self._renewed_ns = self._look_ns = 0
         self._trouble = Trouble(max(4, delivery.connections), delivery.backoff_cap_s, jitter)
@@ -87,12 +85,12 @@ class Courier:
 
     def ask(self) -> None:
         """Asks everything to end, and cuts what hangs. Returns at once."""
+        for worker in self._workers:
+            worker.stopping.set()
         with self._lock:
             self._stopping = True
-            for worker in self._workers:
-                worker.stopping.set()
             self._news.notify_all()
-        self._uploads.ask()
+        self._uploads.wake()
         try:
             self._target.close()
         except Exception:

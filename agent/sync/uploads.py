@@ -59,10 +59,8 @@ class Uploads:
             self._waiting.clear()
         return parcels
 
-    def ask(self) -> None:
-        """Asks all threads to end."""
-        for worker in self._workers:
-            worker.stopping.set()
+    def wake(self) -> None:
+        """Has the threads see that they are asked to end."""
         with self._work:
             self._work.notify_all()
 

@@ -46,9 +46,13 @@ class Server:
             raise
         return answer.status
 
-    def own(self, url: str) -> bool:
-        """Whether a URL is of this server: scheme, host and port are those of the configuration."""
-        return origin(url) == origin(self._host.url)
+    def own(self, url: str) -> str:
+        """A URL of this server as we address it; empty where scheme, host or port are not the configuration's."""
+        if origin(url) != origin(self._host.url):
+            return ""
+        parts = urllib.parse.urlsplit(url)
+        query = f"?{parts.query}" if parts.query else ""
+        return self._host.url.rstrip("/") + (parts.path or "/") + query
 
     def censor(self, error: Exception, progress: Progress) -> None:
         """Takes our secret out of an error, should the server have repeated it. Raises Stopped when stopping."""
@@ -62,13 +66,12 @@ class Server:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of a URL (RFC 6454); the port is None where it is not a number."""
-    parts = urllib.parse.urlsplit(url)
+    """Scheme, host and port of a URL (RFC 6454); empty where it is no URL."""
     try:
-        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        parts = urllib.parse.urlsplit(url)
+        return parts.scheme, parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:
-        port = None
-    return parts.scheme, parts.hostname or "", port
+        return "", "", None
 
 
 def accept(answer: Answer) -> None:

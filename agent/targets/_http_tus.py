@@ -6,15 +6,13 @@ The protocol: https://tus.io/protocols/resumable-upload, core, with the extensio
 import base64
 import functools
 import hashlib
-import threading
-import urllib.parse
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent.targets import Failed, Later, Progress, Unreachable
 from agent.targets._http_files import CHUNK, File
 from agent.targets._http_server import Server
-from agent.targets._transport import Answer, Body, judge, retry_after_s
+from agent.targets._transport import Answer, Body, joined, judge, retry_after_s
 
 _PIECE = 2 << 20
 """Bytes of one PATCH: what a cut can cost, since a server that checks sums forgets a piece that it has not whole."""
@@ -33,9 +31,8 @@ class Tus:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._lock = threading.Lock()
-        self._sums: dict[str, str] = {}
-        """By origin and path of a creation address: the hash that the server checks pieces with; empty: none."""
+        self._sums: str | None = None
+        """The hash that the server checks pieces with; empty: none; None: it was not asked yet."""
 
     def deliver(self, file: File, progress: Progress) -> str:
         """Uploads a file, from where an earlier try came to; the address it has there. Raises as a target's `put`."""
@@ -50,25 +47,20 @@ class Tus:
 
     def _checksums(self, at: str) -> str:
         """The hash to send with each piece, as the server's OPTIONS say; asked once."""
-        place = urllib.parse.urljoin(at, "?")
-        with self._lock:
-            known = self._sums.get(place)
-        if known is not None:
-            return known
-        answer = self._server.request("OPTIONS", at, {})
-        if answer.status not in (400, 404, 405, 501):  # which only say that it answers no OPTIONS
-            judge(answer)
-        extensions = _words(answer.headers.get("tus-extension", ""))
-        offered = _words(answer.headers.get("tus-checksum-algorithm", "sha1"))  # which every server must know
-        sums = next((name for name in ("sha256", "sha1") if name in offered), "") if "checksum" in extensions else ""
-        with self._lock:
-            self._sums[place] = sums
-        return sums
+        if self._sums is None:
+            answer = self._server.request("OPTIONS", at, {})
+            if answer.status not in (400, 403, 404, 405, 501):  # which only say that it answers no OPTIONS
+                judge(answer)
+            extensions = _words(answer.headers.get("tus-extension", ""))
+            offered = _words(answer.headers.get("tus-checksum-algorithm", "sha1"))  # which every server must know
+            known = [name for name in ("sha256", "sha1") if name in offered and "checksum" in extensions]
+            self._sums = known[0] if known else ""
+        return self._sums
 
     def _begun(self, file: File, saved: dict[str, Any]) -> tuple[str, int]:
         """(address, bytes that are there) of the upload of an earlier try; no address where there is none any more."""
-        url = str(saved.get("url", ""))
-        if not url or (saved.get("at"), saved.get("key")) != (file.url, file.key) or not self._server.own(url):
+        url = self._server.own(str(saved.get("url", "")))
+        if not url or (saved.get("at"), saved.get("key")) != (file.url, file.key):
             return "", 0
         answer = self._server.request("HEAD", url, _VERSION)
         if answer.status in (*_GONE, 403):  # 403: tus allows it for an upload that has expired
@@ -95,9 +87,9 @@ class Tus:
         location = answer.headers.get("location", "")
         if not location:
             raise Unreachable(f"{answer}, without a Location; check the target's url: it speaks no tus")
-        url = urllib.parse.urljoin(answer.url, location)
-        if not self._server.own(url):
-            raise Unreachable(f"the server makes uploads elsewhere, at {url}; check the target's url")
+        url = self._server.own(joined(answer.url, location))
+        if not url:
+            raise Unreachable(f"the server makes uploads elsewhere, at {location}; check the target's url")
         return url
 
     def _fill(self, url: str, file: File, offset: int, sums: str, progress: Progress) -> None:

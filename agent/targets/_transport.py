@@ -114,7 +114,7 @@ class Host:
         try:
             for _ in range(_REDIRECTS):
                 answer = self._exchange(method, url, headers, body, answer_bytes, take)
-                location = urllib.parse.urljoin(url, answer.headers.get("location", ""))
+                location = joined(url, answer.headers.get("location", ""))
                 if answer.status not in (307, 308) or not _same_host(location, url):
                     break
                 url = location
@@ -306,6 +306,14 @@ def _environment_proxy(url: str) -> str:
     if urllib.request.proxy_bypass(parts.hostname or ""):
         return ""
     return urllib.request.getproxies().get(parts.scheme, "")
+
+
+def joined(url: str, location: str) -> str:
+    """What a Location in an answer from `url` means; empty where it is no URL."""
+    try:
+        return urllib.parse.urljoin(url, location)
+    except ValueError:
+        return ""
 
 
 def _same_host(one: str, other: str) -> bool:

@@ -127,11 +127,11 @@ class Http:
                 int(settings.bundle_mb * megabyte),
             )
         at = settings.bundle_url.format(device=quoted(home.device), device_id=quoted(home.device_id))
-        self._bundles = Bundles(self._server, at, lambda capture: self._addresses.files(capture, self.formats))
+        self._bundles = Bundles(self._server, self._server.own(at), self._files)
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers payloads and sidecar. The receipt has address and status of each file, or of the form."""
-        files = self._addresses.files(capture, self.formats)
+        files = self._files(capture)
         try:
             if self._method == "form":
                 return self._form(capture, files, progress)
@@ -158,6 +158,9 @@ class Http:
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._server.close()
+
+    def _files(self, capture: Capture) -> list[File]:
+        return self._addresses.files(capture, self.formats)
 
     def _one_by_one(self, files: list[File], progress: Progress) -> Receipt:
         accepted: dict[str, dict[str, Any]] = dict(progress.state.get("files", {}))
