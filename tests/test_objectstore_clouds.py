@@ -173,8 +173,8 @@ def test_azure_never_replaces_another_blob(azure, tmp_path, content, race):
 
 
 def test_azure_by_a_shared_access_signature(azure, capture, large):
-    (azure.home.secrets / "sas").write_text("?" + SAS)
-    target = azure.open(sas_file="sas", access_key="", secret_file="")
+    (azure.home.secrets / "secret").write_text("?" + SAS)
+    target = azure.open(access_key="")
     for each in (capture, large):
         put(target, each)
     assert len(azure.files()) == 4

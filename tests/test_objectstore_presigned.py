@@ -16,7 +16,7 @@ class EndpointFar(Far):
     store: Endpoint
 
     def settings(self):
-        return {"service": "presigned", "url": f"{self.store.url}/address", "secret_file": "secret"}
+        return {"service": "presigned", "url": f"{self.store.url}/address", "access_key": "", "secret_file": "secret"}
 
     def objects(self):
         return self.store.objects

@@ -27,6 +27,16 @@ class Settings:
         "https://ACCOUNT.blob.core.windows.net/CONTAINER; of presigned: the endpoint that gives addresses",
         example="https://captures.s3.eu-central-1.amazonaws.com",
     )
+    access_key: str = option(
+        'id of the access key (s3) or HMAC key (gcs); name of the account (azure), "" with a shared access signature; '
+        '"" for presigned',
+        example="AKIAIOSFODNN7EXAMPLE",
+    )
+    secret_file: str = option(
+        "its secret; shared access signature (azure); bearer token of the endpoint, or empty (presigned): name of a "
+        "credential or secret, or path of a file",
+        example="objectstore-secret",
+    )
     service: str = option(
         "s3 (and all that speak it), gcs, azure; presigned: no keys here, an endpoint gives an address for each file",
         "s3",
@@ -37,14 +47,7 @@ class Settings:
         "{device}/{date}/{file}",
     )
     region: str = option("region of the bucket (s3)", "us-east-1")
-    access_key: str = option(
-        "id of the access key (s3) or HMAC key (gcs); name of the storage account (azure)", "", example="AKIDEXAMPLE"
-    )
-    secret_file: str = option(
-        "its secret, or the endpoint's bearer token: name of a credential or secret, or path of a file", ""
-    )
     session_token_file: str = option("session token of temporary keys (s3)", "")
-    sas_file: str = option("shared access signature (azure), instead of access_key and secret_file", "")
     storage_class: str = option("storage class (s3, gcs) or access tier (azure); empty: the bucket's", "")
     metadata: Mapping[str, str] = option("metadata of each object; values may hold what key may", factory=dict)
     tags: Mapping[str, str] = option("tags of each object (s3, azure); values may hold what key may", factory=dict)
@@ -94,9 +97,7 @@ class Settings:
     def _signature(self, home: Home) -> Signature:
         secret = Credentials(home, self.secret_file, header="secret")
         if self.service == "azure":
-            if self.sas_file:
-                return SharedAccess(Credentials(home, self.sas_file, header="sas"))
-            return SharedKey(self.access_key, secret)
+            return SharedKey(self.access_key, secret) if self.access_key else SharedAccess(secret)
         if self.service == "gcs":
             return Version4(GOOGLE, "auto", self.access_key, secret=secret, token=Credentials(home, ""))
         token = Credentials(home, self.session_token_file, header="token")
@@ -107,21 +108,17 @@ class Settings:
         if "@" in parts.netloc:
             yield "url", "(not shown)", "no password: use access_key and secret_file"
         elif parts.query:
-            yield "url", "(not shown)", "no query: a shared access signature belongs into sas_file"
+            yield "url", "(not shown)", "no query: a shared access signature belongs into secret_file"
         elif parts.scheme not in ("http", "https") or not parts.hostname or "{" in self.url or parts.fragment:
             yield "url", self.url, "https://HOST or https://HOST/BUCKET, without braces"
         if service == "presigned":
             if self.access_key:
                 yield "access_key", self.access_key, "none: where addresses are presigned, the endpoint has the keys"
-        elif self.sas_file and service == "azure":
-            if self.access_key or self.secret_file:
-                yield "sas_file", self.sas_file, "not together with access_key and secret_file"
         else:
             for name in ("access_key", "secret_file"):
-                if not getattr(self, name):
+                if not getattr(self, name) and (name, service) != ("access_key", "azure"):
                     yield name, "", f"needed for {service}"
         for name, services in (
-            ("sas_file", ("azure",)),
             ("session_token_file", ("s3",)),
             ("tags", ("s3", "azure")),
             ("storage_class", ("s3", "gcs", "azure")),
