@@ -9,9 +9,12 @@ import sys
 import threading
 import time
 import uuid
+from pathlib import Path
 
+import jsonschema
 import pytest
 
+import agent
 from agent.capture import Capture, Payload
 from agent.targets import Failed, Later, Progress, Refused, Unreachable
 from tests.captures import make_capture
@@ -148,6 +151,21 @@ def test_a_box_beyond_the_picture_is_refused_before_it_is_sent(far, target, tmp_
     with pytest.raises(Refused, match="'cat'"):
         put(target, capture)
     assert far.cloud.stored == []
+
+
+@pytest.mark.parametrize("said", [{"boxes": [{"label": "cat"}]}, {"classifications": [{"name": "day"}]}])
+def test_annotations_that_are_none_are_refused(far, target, tmp_path, said):
+    with pytest.raises(Refused, match="annotations are not as"):
+        put(target, picture(tmp_path, annotations=said))
+
+
+def test_the_schema_of_sidecars_has_annotations():
+    schema = json.loads((Path(agent.__file__).parent / "capture.schema.json").read_bytes())["properties"]["annotations"]
+    box = {"label": "cat", "x_min": 0, "y_min": 0.5, "x_max": 1, "y_max": 1}
+    jsonschema.validate({"boxes": [box, {**box, "confidence": 0.5}], "classifications": [{"label": "day"}]}, schema)
+    for wrong in ({**box, "x_max": 1.01}, {**box, "label": ""}, {**box, "width": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"boxes": [wrong]}, schema)
 
 
 @pytest.mark.parametrize("size", [0, 200_000])

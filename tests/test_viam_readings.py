@@ -238,7 +238,21 @@ def test_where_the_cloud_cannot_be_asked_what_was_under_way_comes_twice_and_no_m
     assert 300 < len(times) - 2970 < 600, "one batch of them"
     assert len(far.cloud.sizes) == math.ceil(2970 / 480) + 1
     said = [record for record in caplog.records if "sent again" in record.message]
-    assert len(said) == 1
+    assert len(said) == 2, "one for each question, and no more"
+
+
+def test_one_question_that_is_not_for_us_leaves_the_other(far, target, tmp_path, monkeypatch):
+    """Counting readings is what the service may give up first."""
+    now = [5 * 10**9]
+    monkeypatch.setattr("agent.targets._viam_uploads.boottime_ns", lambda: now[0])
+    far.cloud.faults["TabularDataByFilter"] += [Fault(code=12, text="deprecated")] * 2
+    for _ in range(3):
+        put(target, walk(tmp_path / "captures", 10))
+    assert far.cloud.calls.count("BinaryDataByFilter") == 3
+    assert len(far.cloud.faults["TabularDataByFilter"]) == 1, "asked once"
+    now[0] += 3601 * 10**9
+    put(target, walk(tmp_path / "captures", 10))
+    assert len(far.cloud.faults["TabularDataByFilter"]) == 0, "and an hour later"
 
 
 def test_all_that_is_known_is_lost_and_still_nothing_comes_twice(far, target, tmp_path):
@@ -269,7 +283,8 @@ def test_a_later_revision_is_one_more_sidecar_and_no_reading(far, target, tmp_pa
 
 def test_stop_between_two_batches(far, target, tmp_path):
     capture, progress = walk(tmp_path / "captures"), Progress()
-    progress.advance = lambda count: progress.stop.set()
+    sent = []
+    progress.advance = lambda count: sent.append(count) or (sum(map(bool, sent)) > 1 and progress.stop.set())
     with pytest.raises(Stopped):
         target.put(capture, progress)
     assert len(far.cloud.sizes) == 1

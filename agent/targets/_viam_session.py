@@ -17,6 +17,8 @@ from drivers import boottime_ns
 _AUTHENTICATE = "/proto.rpc.v1.AuthService/Authenticate"
 _REJECTED = (3, 7, UNAUTHENTICATED)
 """What may come of a key that is wrong: INVALID_ARGUMENT and PERMISSION_DENIED as well."""
+_LONGEST_S = 1e9
+"""What says that it lives for decades does not end."""
 _EARLY_S = 60.0
 """Before a token ends, another one is asked for."""
 
@@ -113,7 +115,7 @@ class Session:
         except ValueError:
             token = ""
         if not token or not token.isascii() or not token.isprintable():
-            raise Failed(f"the answer of {self._host} has no token: is it Viam's?")  # and it may hold a secret
+            raise Unreachable(f"the answer of {self._host} has no token; check the target's host: is it Viam's?")
         return token
 
     def _logged_in(self) -> bytes:
@@ -151,4 +153,4 @@ def _life_s(token: str) -> float | None:
         life_s = end - float(claims.get("iat", time.time()))
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
-    return life_s if life_s > 0 else None
+    return life_s if 0 < life_s < _LONGEST_S else None

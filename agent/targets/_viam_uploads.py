@@ -13,6 +13,7 @@ from agent.targets._viam_calls import Status
 from agent.targets._viam_readings import wall_ns
 from agent.targets._viam_session import Session
 from agent.targets._viam_status import unasked
+from drivers import boottime_ns
 
 Parsed = TypeVar("Parsed")
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 _ENOUGH = 100
 """Found at once: a capture has a few files, and a sidecar for each revision."""
+_UNASKED_S = 3600
+"""For so long a question is not asked again that is not for us."""
 _DATA, _SYNC = "/viam.app.data.v1.DataService", "/viam.app.datasync.v1.DataSyncService"
 
 
@@ -45,7 +48,8 @@ class Uploads:
     def __init__(self, session: Session, part: Part) -> None:
         self.part = part
         self._session = session
-        self._may_ask = True
+        self._again_ns: dict[str, int] = {}
+        """When a method that is not for us may be tried again."""
 
     def picture(self, capture: Capture, payload: Payload, tag: str, progress: Progress) -> str:
         """Sends a payload as what a camera gave, with what is known to be in it; its id there."""
@@ -65,8 +69,8 @@ class Uploads:
         if payload.size <= _CHUNK:  # of one chunk, it is one message
             content = b"".join(bytes(chunk) for chunk in verified(capture, payload, _CHUNK))
             request = wire.capture_upload(metadata, [wire.image(sensor, content)])
+            progress.sent(len(content))  # before: what is stored then is known to be, whatever comes
             response = self._session.send(f"{_SYNC}/DataCaptureUpload", request)
-            progress.sent(len(content))
         else:
             head = wire.capture_head(metadata, sensor)
             response = self._session.stream(
@@ -96,8 +100,8 @@ class Uploads:
             tags=self._all_tags(capture, tag),
         )
         request = wire.capture_upload(metadata, contents)
-        _parsed(wire.uploaded, self._session.send(f"{_SYNC}/DataCaptureUpload", request))
         progress.sent(len(request))
+        _parsed(wire.uploaded, self._session.send(f"{_SYNC}/DataCaptureUpload", request))
 
     def stored(self, tags: tuple[str, ...]) -> dict[str, str] | None:
         """The ids of pictures and files that are there, by their tags; None where we may not ask."""
@@ -113,17 +117,19 @@ class Uploads:
         return 0 if response is None else _parsed(wire.tabular_answer, response)
 
     def _asked(self, method: str, request: bytes) -> bytes | None:
-        if not self._may_ask:
+        if boottime_ns() < self._again_ns.get(method, 0):
             return None
         try:
             return self._session.ask(f"{_DATA}/{method}", request)
         except Status as status:
             if not unasked(status):
                 raise self._session.meaning(status) from None
-            self._may_ask = False
+            self._again_ns[method] = boottime_ns() + _UNASKED_S * 1_000_000_000
             log.warning(
-                "Viam does not say what part %s has: %s; what it stored before an answer got lost is sent again",
+                "Viam does not say what part %s has, and %s says why: %s. What it stored before an answer got lost is "
+                "sent again",
                 self.part.id,
+                method,
                 self._session.hidden(str(status)),
             )
             return None
@@ -177,12 +183,16 @@ def _stream(
 def _annotations(capture: Capture) -> bytes:
     """Of the sidecar. Refused where Viam would not take them."""
     said = capture.document.get("annotations", {})
-    boxes = [wire.Box(**box) for box in said.get("boxes", ())]
+    try:
+        boxes = [wire.Box(**box) for box in said.get("boxes", ())]
+        classifications = [wire.Classification(**each) for each in said.get("classifications", ())]
+    except TypeError as error:
+        raise Refused(f"{capture.name}: its annotations are not as the sidecar's schema has them: {error}") from None
     for box in boxes:
         corners = (box.x_min, box.y_min, box.x_max, box.y_max)
         if not all(0 <= corner <= 1 for corner in corners):
             raise Refused(f"{capture.name}: the box {box.label!r} is at {corners}, and Viam takes 0 to 1")
-    return wire.annotations(boxes, (wire.Classification(**each) for each in said.get("classifications", ())))
+    return wire.annotations(boxes, classifications)
 
 
 def _id(response: bytes) -> str:
