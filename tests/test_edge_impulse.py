@@ -145,27 +145,26 @@ def test_there_already_is_a_delivery_with_the_id_of_what_is_there(far, sound):
 # Labels and metadata
 
 
-@pytest.mark.parametrize(
-    ("labels", "metadata", "name", "label"),
-    [
-        ({"activity": "walking"}, {}, "", "walking"),
-        ({"activity": "walking", "shoe": "left"}, {}, "shoe", "left"),
-        ({"activity": "walking", "shoe": "left"}, {}, "", None),
-        ({"activity": "walking"}, {"room": "hall 5"}, "room", "hall 5"),
-        ({"activity": "walking"}, {}, "other", None),
-        ({"activity": "Zähne, putzen\r\nx-evil: 1"}, {}, "", "Zähne, putzen\r\nx-evil: 1"),
-        ({"count": 3}, {}, "", "3"),
-        ({"fell": True}, {}, "", "true"),
-        ({"activity": " "}, {}, "", None),
-        ({}, {}, "", None),
-    ],
-)
-def test_the_label(far, tmp_path, labels, metadata, name, label):
-    capture = make_capture(tmp_path, CONTENT, kind=WAV, labels=labels, metadata=metadata)
-    put(far.open(label=name), capture)
-    (sample,) = far.model.samples.values()
-    assert sample.label == label, "none is none, and never made of the file's name"
-    assert "x-evil" not in far.model.requests[0].headers
+LABELS = [
+    ({"activity": "walking"}, {}, "", "walking"),
+    ({"activity": "walking", "shoe": "left"}, {}, "shoe", "left"),
+    ({"activity": "walking", "shoe": "left"}, {}, "", None),
+    ({"activity": "walking"}, {"room": "hall 5"}, "room", "hall 5"),
+    ({"activity": "walking"}, {}, "other", None),
+    ({"activity": "Zähne, putzen\r\nx-evil: 1"}, {}, "", "Zähne, putzen\r\nx-evil: 1"),
+    ({"count": 3}, {}, "", "3"),
+    ({"fell": True}, {}, "", "true"),
+    ({"activity": " "}, {}, "", None),
+    ({}, {}, "", None),
+]
+
+
+def test_the_label(far, tmp_path):
+    """None is none, and never made of the file's name."""
+    for number, (labels, metadata, name, _) in enumerate(LABELS):
+        put(far.open(label=name), make_capture(tmp_path, b"%d" % number, kind=WAV, labels=labels, metadata=metadata))
+    assert [sample.label for sample in far.model.samples.values()] == [label for *_, label in LABELS]
+    assert not [request for request in far.model.requests if "x-evil" in request.headers]
 
 
 def test_a_label_that_no_header_holds(far, tmp_path):
@@ -196,31 +195,31 @@ def test_metadata_cannot_pose_as_ours(far, tmp_path):
 # Answers
 
 
-@pytest.mark.parametrize(
-    ("fault", "meaning", "reason"),
-    [
-        (Fault(400, text='{"success": false, "error": "because"}'), Refused, "400: because"),
-        (
-            Fault(401, text='{"success": false, "error": "Invalid API key"}'),
-            Unreachable,
-            "check the target's credentials",
-        ),
-        (Fault(404, text="Not found"), Unreachable, "check the target's url and category"),
-        (Fault(413, text="because"), Refused, "413: because"),
-        (Fault(421, text="because"), Refused, "421: because"),
-        (Fault(500, text="because"), Failed, "500: because"),
-        (Fault(200, text='{"success": false, "error": "because"}'), Refused, "says: because"),
-        (Fault(200, text='{"success": true, "files": []}'), Failed, "does not say what became of"),
-        (Fault(200, text='{"success": true}'), Failed, "does not say what became of"),
-        (Fault(200, text="test.wav"), Failed, "does not say what became of"),
-        (Fault(200, text="<html>sign in to this hotel's network</html>"), Failed, "does not say what became of"),
-        (Fault(200, text="[" * 4000), Failed, "does not say what became of"),
-    ],
-)
-def test_answers(far, sound, fault, meaning, reason):
-    far.model.faults.append(fault)
-    with pytest.raises(meaning, match=reason):
-        put(far.open(), sound)
+ANSWERS = [
+    (Fault(400, text='{"success": false, "error": "because"}'), Refused, "400: because"),
+    (
+        Fault(401, text='{"success": false, "error": "Invalid API key"}'),
+        Unreachable,
+        "check the target's credentials",
+    ),
+    (Fault(404, text="Not found"), Unreachable, "check the target's url and category"),
+    (Fault(413, text="because"), Refused, "413: because"),
+    (Fault(421, text="because"), Refused, "421: because"),
+    (Fault(500, text="because"), Failed, "500: because"),
+    (Fault(200, text='{"success": false, "error": "because"}'), Refused, "says: because"),
+    (Fault(200, text='{"success": true, "files": []}'), Failed, "does not say what became of"),
+    (Fault(200, text='{"success": true}'), Failed, "does not say what became of"),
+    (Fault(200, text="test.wav"), Failed, "does not say what became of"),
+    (Fault(200, text="<html>sign in to this hotel's network</html>"), Failed, "does not say what became of"),
+    (Fault(200, text="[" * 4000), Failed, "does not say what became of"),
+]
+
+
+def test_answers(far, sound):
+    for fault, meaning, reason in ANSWERS:
+        far.model.faults.append(fault)
+        with pytest.raises(meaning, match=reason):
+            put(far.open(), sound)
 
 
 def test_200_for_a_file_that_was_not_taken(far, sound):

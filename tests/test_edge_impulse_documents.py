@@ -109,10 +109,10 @@ def test_documents_are_read_by_another(encoding, columns, rows):
     assert encoding is JSON or np.array_equal(values, table)
 
 
-@pytest.mark.parametrize("value", [0, 23, 24, 255, 256, 65535, 65536, 1 << 32, 1.5, "x" * 300, "", ["a", 1], {"a": {}}])
-def test_cbor(value):
-    content = cbor(value)
-    assert decoded(content, 0) == (value, len(content))
+def test_cbor():
+    for value in (0, 23, 24, 255, 256, 65535, 65536, 1 << 32, 1.5, "x" * 300, "", ["a", 1], {"a": {}}):
+        content = cbor(value)
+        assert decoded(content, 0) == (value, len(content))
 
 
 def test_rows_that_are_others_than_were_signed_never_end_as_a_document():

@@ -10,7 +10,7 @@ import pytest
 
 from agent.targets import Failed, Progress, Refused, Unreachable
 from tests.captures import make_capture
-from tests.contracts.target import CONTENT, NetworkContract, put
+from tests.contracts.target import CONTENT, TargetContract, put
 from tests.models.azure import ACCOUNT, KEY, SAS, Container
 from tests.models.bucket import moto
 from tests.models.google import GoogleBucket
@@ -73,7 +73,9 @@ def large(tmp_path):
     return make_capture(tmp_path / "captures", LARGE)
 
 
-class TestAzure(NetworkContract):
+class TestAzure(TargetContract):
+    """What a network does to it is the same code as for S3."""
+
     @pytest.fixture
     def far(self, azure):
         return azure
