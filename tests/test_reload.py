@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,11 @@ def archive(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
 
 
+def recording(status: dict[str, Any]) -> bool:
+    """Every recording has a capture in progress."""
+    return all(one["capture"] for one in status["recordings"].values())
+
+
 def edit(running: Running, old: str, new: str) -> None:
     text = running.config.read_text()
     assert old in text
@@ -69,7 +75,7 @@ def sequence(running: Running, recording: str) -> np.ndarray:
 def test_a_changed_recording_goes_on_with_the_very_next_sample(tmp_path: Path) -> None:
     with Running(tmp_path, CONFIG) as running:
         running.until(lambda status: status["recordings"]["mcu"]["samples"] > 300)
-        imu = running.ask("status")["recordings"]["imu"]["capture"]
+        imu = running.until(recording)["recordings"]["imu"]["capture"]
         edit(running, 'streams = ["mcu"]', 'streams = ["mcu"]\nlabels = { round = 2 }')
         assert running.ask("reload") == "recording mcu restarted"
         running.until(lambda status: status["recordings"]["mcu"]["samples"] > 300)
@@ -85,7 +91,7 @@ def test_a_changed_recording_goes_on_with_the_very_next_sample(tmp_path: Path) -
 
 def test_a_changed_stream_restarts_its_recordings_and_no_others(tmp_path: Path) -> None:
     with Running(tmp_path, CONFIG) as running:
-        before = running.ask("status")
+        before = running.until(recording)
         edit(running, "rate_hz = 200", "rate_hz = 125")
         assert running.ask("reload") == "stream imu restarted; recording imu restarted"
         after = running.until(lambda status: status["recordings"]["imu"]["samples"] > 0)
@@ -135,7 +141,7 @@ def test_what_was_owed_to_a_target_goes_where_the_target_now_is(tmp_path: Path) 
 
 def test_a_wrong_configuration_changes_nothing_and_says_why_until_it_is_mended(tmp_path: Path) -> None:
     with Running(tmp_path, CONFIG) as running:
-        before = running.ask("status")
+        before = running.until(recording)
         edit(running, "rate_hz = 200", "rate_hz = 1e9")
         with pytest.raises(CommandError, match=r"nothing was changed: stream\.imu\.rate_hz"):
             running.ask("reload")
