@@ -131,7 +131,7 @@ def test_a_format_that_it_does_not_take_is_refused_alone(far):
 
 
 def test_answers_that_leave_something_out_or_add_something(far, caplog):
-    captures = far.captures(4)
+    captures = far.captures(5)
     uuids = [capture.uuid for capture in captures]
     far.receiver.answers = lambda results: json.dumps(
         {
@@ -142,12 +142,14 @@ def test_answers_that_leave_something_out_or_add_something(far, caplog):
                 {"name": uuids[2], "status": "fine"},
                 {"status": 201},
                 17,
+                {"name": uuids[3], "status": 500},
                 {"name": uuids[3], "status": 200},
+                {"name": uuids[4], "status": 200},
             ]
         }
     )
     fates = far.open().put_many(captures, Progress())
-    assert kinds(fates) == ["Failed", "Failed", "Failed", "200"]
+    assert kinds(fates) == ["Failed", "Failed", "Failed", "Failed", "200"]
     assert "does not tell" in str(fates[1])
     assert "no status" in str(fates[2])
     assert "speaks of 2 captures" in caplog.text
