@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench bench-compare soak example install uninstall deb pins clean
+.PHONY: demo test check bench bench-compare soak example install uninstall deb pins system clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,9 @@ deb:  # dist/capture-agent_VERSION_all.deb, for Debian 12 and 13 and Raspberry P
 
 pins: $(STAMP)  # which libraries the package brings along: after a change of the dependencies
 	$(BIN)/python systemd/deb/pin.py
+
+system: $(STAMP)  # the service on a real systemd, Debian 13 and 12 in containers; as root, about five minutes
+	PYTHON=$(BIN)/python tests/system/run.sh
 
 clean:
 	rm -rf .venv* build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -33,11 +33,16 @@ install_all() {
         "$PYTHON" -m venv --system-site-packages "$DESTDIR$app" || {
             say "no virtual environment could be made: apt install python3-venv" >&2; exit 1; }
     fi
+    work="$(mktemp -d)"
+    trap 'rm -rf "$work"' EXIT
+    pip="$DESTDIR$app/bin/python -m pip --quiet --disable-pip-version-check"
+    mkdir "$work/source"  # a copy, because setuptools leaves things behind where it builds
+    cp -r agent drivers pyproject.toml README.md LICENSE "$work/source"
+    $pip wheel --no-deps --wheel-dir "$work" "$work/source"
+    wheel="$(ls "$work"/capture_agent-*.whl)"
+    $pip install --no-warn-script-location --upgrade --upgrade-strategy only-if-needed "$wheel${EXTRAS:+[$EXTRAS]}"
     # the version may be the same and the code another one
-    "$DESTDIR$app/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
-        --upgrade --upgrade-strategy only-if-needed ".${EXTRAS:+[$EXTRAS]}"
-    "$DESTDIR$app/bin/python" -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
-        --force-reinstall --no-deps .
+    $pip install --no-warn-script-location --force-reinstall --no-deps "$wheel"
     if [ -n "$DESTDIR" ]; then  # where it will be, not where it was made
         grep -rlIF "$DESTDIR$app" "$DESTDIR$app/bin" "$DESTDIR$app/pyvenv.cfg" | xargs -r sed -i "s|$DESTDIR$app|$app|g"
     fi

@@ -4,10 +4,12 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from agent.config.loading import load
 from agent.targets import Home, Unreachable
 
 SYSTEMD = Path(__file__).parents[1] / "systemd"
@@ -71,3 +73,22 @@ def test_where_a_missing_secret_was_looked_for_is_said(tmp_path: Path) -> None:
         Home("bay3", "00000001", tmp_path / "secrets", tmp_path / "credentials").secret("lab-token")
     for place in ("credentials/lab-token", "credentials/secrets_lab-token", "secrets/lab-token"):
         assert f"{tmp_path}/{place}" in str(caught.value)
+
+
+def test_the_package_brings_along_or_depends_on_every_library() -> None:
+    deb = SYSTEMD / "deb"
+    wanted = tomllib.loads((SYSTEMD.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = {line.partition("==")[0] for line in (deb / "vendored.txt").read_text().splitlines()}
+    depends = (deb / "control").read_text()
+    from_debian = {"numpy": "python3-numpy", "pillow": "python3-pil"}
+    for requirement in wanted:
+        name = re.match(r"[\w-]+", requirement)[0].lower()
+        assert name in pinned or from_debian.get(name, "?") in depends, f"{name}: `make pins`"
+
+
+def test_the_first_configuration_is_good_once_its_lines_are_uncommented(tmp_path: Path) -> None:
+    lines = (SYSTEMD / "config.toml").read_text().splitlines()
+    begun = [line.removeprefix("#") for line in lines if re.match(r"#(\[|\w+ =)", line)]
+    (tmp_path / "config.toml").write_text("\n".join(begun))
+    config = load(tmp_path / "config.toml")
+    assert (list(config.streams), list(config.recordings), list(config.targets)) == (["imu"], ["motion"], ["archive"])

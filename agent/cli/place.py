@@ -42,6 +42,8 @@ def configured_data_dir(config: Path) -> Path:
         agent = tomllib.loads(config.read_text()).get("agent", {})
     except OSError as error:
         allowed = f"cannot be read ({error.strerror}); name a configuration with --config or a folder with --data"
+        if isinstance(error, PermissionError):
+            allowed = "may be read by root and its group: sudo adduser YOU capture-agent, and log in again"
         raise ConfigError([Mistake(str(config), ABSENT, allowed)]) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError([Mistake(str(config), ABSENT, f"is not TOML: {error}")]) from None
