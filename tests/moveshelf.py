@@ -23,6 +23,8 @@ class Server:
     def __init__(self, api: Moveshelf, folder: Path, stack: contextlib.ExitStack) -> None:
         self.api, self.store, self.shelf, self.stack = api, api.store, api.shelf, stack
         self.secret = api.key
+        self.idle_s = 10.0
+        """After which targets give up."""
         self.home = Home("bay3", "0badcafe", folder / "secrets")
         self.home.secrets.mkdir(exist_ok=True)
         self.write_key(api.key)
@@ -33,7 +35,7 @@ class Server:
 
     def settings(self, **settings) -> Settings:
         given = {"project": "clinic/gait", "key_file": "mvshlf-api-key.json", "url": self.api.url + "/graphql"}
-        return Settings(**{**given, "idle_timeout_s": 0.5, **settings})
+        return Settings(**{**given, "idle_timeout_s": self.idle_s, **settings})
 
     def open(self, **settings) -> Target:
         target = self.settings(**settings).open(self.home)
@@ -59,6 +61,11 @@ class Server:
                 found[row["originalFileName"]] = self.store.contents[row["id"]]
         assert len(self.places()) == len(set(self.places())), "a subject, session or trial is there twice"
         return found
+
+    def all_there_once(self, *captures: Capture) -> None:
+        """These captures and nothing else, not even a record without content."""
+        assert self.files() == {path.name: path.read_bytes() for capture in captures for path in capture.files}
+        assert [name for name, became in self.records() if became != "Complete"] == [], "nothing is left over"
 
     def places(self) -> list[tuple[str, ...]]:
         """All subjects, sessions and trials, by their names."""

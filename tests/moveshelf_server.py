@@ -14,6 +14,9 @@ from graphql import DocumentNode, GraphQLError, execute, parse, validate
 from tests.models.moveshelf import SCHEMA, Shelf
 from tests.receiver import Fault, Receiver, Request
 
+BESIDE = "errors beside the data"
+"""Text of a fault that does what was asked, and answers with both."""
+
 
 class Store(Receiver):
     """Google's, with one file at each address. The first thing to say about a content is 200, whatever it is."""
@@ -94,6 +97,8 @@ class Moveshelf(Receiver):
             self.operations.append(field)
             done = execute(SCHEMA, document, self.shelf, variable_values=asked["variables"])
         text = fault.text or json.dumps(done.formatted)
+        if fault.text == BESIDE:
+            text = json.dumps({"data": done.data, "errors": [{"message": "because"}]})
         return Fault(200, text=text, lose_answer=fault.lose_answer, truncate=fault.truncate)
 
 

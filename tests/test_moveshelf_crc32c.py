@@ -33,10 +33,9 @@ def text_of(*chunks: bytes) -> str:
     return checksum.text()
 
 
-@pytest.mark.parametrize("content", VECTORS)
-def test_vectors(implementation, content):
-    assert text_of(content) == VECTORS[content]
-    assert text_of(content[:3], content[3:]) == VECTORS[content]
+def test_vectors(implementation):
+    for content, text in VECTORS.items():
+        assert text_of(content) == text_of(content[:3], content[3:]) == text
 
 
 def test_the_text_of_a_sidecar():
