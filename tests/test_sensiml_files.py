@@ -97,6 +97,16 @@ def test_what_the_server_read_otherwise_is_flagged(far, capture):
         put(far.open(), capture)
 
 
+def test_what_the_server_read_otherwise_later_is_flagged(far, capture):
+    target, state = far.open(), {}
+    far.model.task_states.append("STARTED")
+    with pytest.raises(Later):
+        put(target, capture, state)
+    far.capture(capture.files[0].name)["number_samples"] = 2
+    with pytest.raises(Refused, match=r"read 2 samples from .*, which has 3"):
+        put(target, capture, state)
+
+
 # waiting
 
 

@@ -29,7 +29,7 @@ class Captures:
             answer, there = self._api.ask("GET", f"{path}capture/{state['capture']}/")
             if answer.status != 404:  # else it was deleted there
                 meaning(answer)
-                self._wait(_object(there), progress)
+                self._wait(sheet, _object(there), progress)
                 return False, there
         there = None
         if state.get("uncertain") or sheet.capture.revision > 1:
@@ -41,16 +41,14 @@ class Captures:
             new, there = False, self._named(sheet, path)
             if there is None:
                 raise Failed(f"the server says that it has a {sheet.name}, and does not list it")
-        if new:
-            progress.save({"project": path, "capture": there["uuid"]})
-        self._wait(there, progress)
+        self._wait(sheet, there, progress)
         if not new:
             self._compare(sheet, there, path, progress)
             progress.save({"project": path, "capture": there["uuid"]})
         return new, there
 
     def _send(self, sheet: Sheet, configuration: str, path: str, progress: Progress) -> dict[str, Any] | None:
-        """The server's object for what was sent; None where the name is taken, maybe by an earlier try of this."""
+        """The server's object for what was sent, and now is ours; None where the name is taken, maybe by this file."""
         form = Form(sheet, configuration)
         try:
             answer, there = self._api.exchange("POST", f"{path}capture/", form.headers, lambda: form.body(progress))
@@ -66,11 +64,7 @@ class Captures:
             if not isinstance(error, Gone):
                 progress.save({"uncertain": True})  # it may have been stored: the next try looks first
             raise
-        samples = there.get("number_samples")
-        if samples is not None and samples != form.samples:
-            raise Refused(
-                f"SensiML read {samples} samples from {sheet.name}, which has {form.samples}: delete it there"
-            )
+        progress.save({"project": path, "capture": there["uuid"], "samples": form.samples})
         return there
 
     def _count_error(self, answer: Answer, progress: Progress) -> None:
@@ -86,20 +80,22 @@ class Captures:
                 raise Refused(f"{answer}, for the {errors}th time") from None
             raise
 
-    def _wait(self, there: dict[str, Any], progress: Progress) -> None:
-        """Returns once the server has read the file. Later while it has not, Refused where it could not."""
+    def _wait(self, sheet: Sheet, there: dict[str, Any], progress: Progress) -> None:
+        """Returns once the server has read the file. Later while it has not, Refused where it could not, or read
+        something else in it."""
         state = there.get("task_state")
         if state in (None, "", "SUCCESS"):
+            read, sent = there.get("number_samples"), progress.state.get("samples")
+            if None not in (read, sent) and read != sent:
+                raise Refused(f"SensiML read {read} samples from {sheet.name}, which has {sent}: delete it there")
             return
         if state in ("FAILURE", "REVOKED"):
-            raise Refused(
-                f"SensiML could not read {there.get('name')} ({state}: {there.get('task_result')}); delete it there, "
-                "and retry"
-            )
+            result = there.get("task_result")
+            raise Refused(f"SensiML could not read {sheet.name} ({state}: {result}); delete it there, and retry")
         polls = int(progress.state.get("polls", 0)) + 1
         progress.save({"polls": polls})
         if polls > _POLLS:
-            raise Failed(f"SensiML has not read {there.get('name')} ({state}) after {polls} looks")
+            raise Failed(f"SensiML has not read {sheet.name} ({state}) after {polls} looks")
         raise Later(f"SensiML reads it ({state})", min(_POLL_S[0] * 1.5 ** (polls - 1), _POLL_S[1]))
 
     def _named(self, sheet: Sheet, path: str) -> dict[str, Any] | None:
