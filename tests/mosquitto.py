@@ -53,7 +53,6 @@ class Mosquitto:
             "persistence false",
             "max_queued_messages 0",
             "user root",
-            "log_type all",
         ]
         if tls:
             certificates(folder)
@@ -102,6 +101,17 @@ class Mosquitto:
             self.process.wait(10)
             self.process = None
 
+    def freeze(self) -> None:
+        """It takes what comes, and answers nothing."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
     def table(self, **options: str) -> str:
         """The [mqtt] table that reaches it; `options` as TOML has them."""
         own = {"host": '"localhost"', "port": str(self.port), "tls": str(self.tls).lower(), "health_every_s": "1.0"}
@@ -140,14 +150,19 @@ class Listener:
         client.on_subscribe = lambda *_: self._subscribed.set()
         client.reconnect_delay_set(1, 1)
         client.max_inflight_messages_set(1000)
+        client.on_disconnect = lambda *_: self._subscribed.clear()
         client.connect("localhost", broker.port)
         client.loop_start()
+        self.back()
+
+    def back(self) -> None:
+        """Returns when it hears everything, again or for the first time."""
         assert self._subscribed.wait(10)
 
     def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
-        self.client.on_connect = self.client.on_subscribe = self.client.on_message = None
+        self.client.on_connect = self.client.on_subscribe = self.client.on_message = self.client.on_disconnect = None
         del self.client  # which closes what it wakes its thread with
 
     def _came(self, client: Client, data: Any, message: MQTTMessage) -> None:

@@ -90,7 +90,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     every = json.dumps(list(COMMANDS))
     with Mosquitto(folder / "broker", tls=True) as broker:
         table = broker.table(
-            commands=every, commands_per_s="100", latest_every_s="0.5", picture_px="64", home_assistant='"homeassistant"'
+            commands=every,
+            commands_per_s="100",
+            latest_every_s="0.5",
+            picture_px="64",
+            home_assistant='"homeassistant"',
         )
         with broker.listener() as listener, Running(folder, CONFIG + table) as running:
             listener.first(f"{BASE}/health")
@@ -178,7 +182,9 @@ def test_what_cannot_be_obeyed_is_answered_with_the_reason(site: Site, topic: st
         site.listener.publish(f"{BASE}/{topic}", content)
         return
     site.listener.publish(f"{BASE}/{topic}", content, reply="answers/wrong", correlation=(token := uuid.uuid4().bytes))
-    answer = site.listener.until(lambda m: getattr(m.properties, "CorrelationData", b"") == token and "wrong" in m.topic)
+    answer = site.listener.until(
+        lambda m: getattr(m.properties, "CorrelationData", b"") == token and m.topic == "answers/wrong"
+    )
     document = json.loads(answer.payload)
     check("answer", document)
     assert not document["ok"] and message in document["error"], document
@@ -209,7 +215,8 @@ def test_nobody_speaks_through_the_device_where_only_it_may(site: Site, topic: s
     token = uuid.uuid4().hex
     site.listener.publish(f"{BASE}/command/status", json.dumps({"correlation": token}), reply=topic)
     answer = site.listener.first(f"{BASE}/response", correlation=token)
-    assert not answer["ok"] and "answer" in answer["error"] or "response topic" in answer["error"]
+    assert not answer["ok"]
+    assert re.search("no answer|answers go to|response topic", answer["error"])
 
 
 def test_a_command_that_the_broker_keeps_is_ignored_and_said(site: Site) -> None:
@@ -234,7 +241,7 @@ QUESTIONS = st.tuples(
 
 
 @given(QUESTIONS, st.binary(max_size=60), st.booleans())
-@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_whatever_is_asked_is_answered_and_stays_in_its_folder(
     site: Site, question: tuple[str, dict[str, Any]], rest: bytes, whole: bool
 ) -> None:

@@ -46,6 +46,7 @@ def _tls(settings: MqttSettings, home: Home) -> ssl.SSLContext:
     name = "ca_file"
     try:
         context = ssl.create_default_context(cafile=files["ca_file"])
+        context.sslsocket_class = _Socket
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         name = "cert_file or key_file"
         if files["cert_file"] is not None:
@@ -53,6 +54,17 @@ def _tls(settings: MqttSettings, home: Home) -> ssl.SSLContext:
     except (ssl.SSLError, ValueError) as error:
         raise Broken(f"{name} is not what it should be (PEM, no password): {error}") from None
     return context
+
+
+class _Socket(ssl.SSLSocket):
+    """One that the library need not close (and forgets) when the handshake fails."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
 
 
 def _no_password() -> str:

@@ -3,9 +3,11 @@ the broker has not acknowledged when it ends is for its owner to send again on t
 
 import dataclasses
 import logging
+import re
 import select
 import socket
 import ssl
+import threading
 from collections import deque
 from typing import Any
 
@@ -30,6 +32,8 @@ _WINDOW = 20
 _OVERHEAD = 1024
 """Bytes of a packet that are neither topic nor payload, at most."""
 _GOODBYE_S = 1.0
+ENDED_EARLY = "it ended the connection instead of an answer: it may want another certificate (cert_file), or TLS"
+"""Why is often lost with the connection, so that one cause has this alone at one time and more behind it at another."""
 _properties: Any = Properties  # untyped
 
 
@@ -64,8 +68,8 @@ class Connection:
         self._window = _WINDOW
         self._most_bytes = 1 << 28
 
-    def open(self) -> None:
-        """Connects, and waits for the broker's word."""
+    def open(self, stopping: threading.Event) -> None:
+        """Connects, and waits for the broker's word, or until all of it is to end."""
         settings, v5 = self._settings, self._settings.version == "5"
         end_ns = boottime_ns() + int(settings.connect_timeout_s * 1e9)
         try:
@@ -95,7 +99,7 @@ class Connection:
             raise Broken(f"it cannot be reached: {error.strerror or error}") from None
         while not self._up:
             left_s = (end_ns - boottime_ns()) / 1e9
-            if left_s <= 0:
+            if left_s <= 0 or stopping.is_set():
                 raise Broken("it does not answer")
             self.turn(min(left_s, 0.25))
 
@@ -230,8 +234,11 @@ class Connection:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self._ended = self._ended or f"it ended the connection: {reason}"
-        else:
+        elif self._up:
             self._ended = self._ended or self._log or "the connection was lost"
+        else:
+            alert = re.search(r" alert ([a-z ]+)", self._log)
+            self._ended = self._ended or ENDED_EARLY + (f"; TLS alert: {alert[1].strip()}" if alert else "")
 
     def _published(
         self, client: Client, data: Any, mid: int, reason: ReasonCode, properties: Properties | None

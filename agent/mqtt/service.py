@@ -14,7 +14,7 @@ from agent.database import Database, DatabaseWaits
 from agent.device import Device
 from agent.mqtt.client import Broken
 from agent.mqtt.commands import Commands
-from agent.mqtt.connection import Connection
+from agent.mqtt.connection import ENDED_EARLY, Connection
 from agent.mqtt.discovery import Announced
 from agent.mqtt.events import Watch, tell_of_captures
 from agent.mqtt.live import Live
@@ -117,10 +117,11 @@ class Mqtt:
             )
             begun_ns = self._clock.boottime_ns()
             try:
-                connection.open()
+                connection.open(worker.stopping)
                 self._serve(worker, connection)
             except Broken as error:
-                self._lost(str(error))
+                if not worker.stopping.is_set():
+                    self._lost(str(error))
             finally:
                 connection.close()
             if self._clock.boottime_ns() - begun_ns > _STEADY_S * 1e9:
@@ -204,6 +205,8 @@ class Mqtt:
             self._waits = ""
 
     def _lost(self, why: str) -> None:
+        if why == ENDED_EARLY and self._error.startswith(ENDED_EARLY):
+            why = self._error
         if why != self._error:
             log.warning("mqtt: broker %s: %s; it is tried again", self._settings.broker, why)
         self._state, self._error = "unreachable", why
