@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import urllib.parse
 
 import pytest
 
@@ -180,10 +181,15 @@ def test_azure_by_a_shared_access_signature(azure, capture, large):
     for each in (capture, large):
         put(target, each)
     assert len(azure.files()) == 4
-    azure.store.faults_of_head.append(Fault(302, (("Location", f"http://elsewhere/x?{SAS}"),)))
-    with pytest.raises(Unreachable) as told:
-        put(target, make_capture(capture.folder.parent, b"next"))
-    assert "s3cretSAS" not in str(told.value)
+    signature = SAS.partition("sig=")[2]
+    for part in (SAS, signature, urllib.parse.unquote(signature)):
+        azure.store.faults_of_head.append(Fault(302, (("Location", f"http://elsewhere/x?{part}"),)))
+        with pytest.raises(Unreachable, match="elsewhere") as told:
+            put(target, make_capture(capture.folder.parent, b"next"))
+        assert "s3cretSAS" not in str(told.value)
+    (azure.home.secrets / "secret").unlink()
+    with pytest.raises(Unreachable, match="is in none of"):
+        put(azure.open(access_key=""), capture)
 
 
 @pytest.mark.parametrize(("key", "reason"), [("wrong", "which is Base64"), ("d3Jvbmc=", "403")])

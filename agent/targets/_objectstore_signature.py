@@ -169,17 +169,19 @@ class SharedAccess:
 
     def __init__(self, secret: Credentials) -> None:
         self._secret = secret
+        self._used = ""
 
     def signed(self, request: Request, now_s: float) -> tuple[str, dict[str, str]]:
         headers = _azure(request, now_s) | {"host": request.host, "content-length": str(request.size)}
-        return request.target(_value(self._secret).lstrip("?")), headers
+        self._used = _value(self._secret).lstrip("?")
+        return request.target(self._used), headers
 
     def renewed(self) -> bool:
         return self._secret.renewed()
 
     def hidden(self, text: str) -> str:
         text = self._secret.hidden(text)
-        for name, value in urllib.parse.parse_qsl(next(iter(self._secret.headers().values()), "").lstrip("?")):
+        for name, value in urllib.parse.parse_qsl(self._used):
             if name == "sig":
                 text = text.replace(value, "***").replace(_quoted(value), "***")
         return text
