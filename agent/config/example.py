@@ -42,7 +42,8 @@ def _lines() -> Iterator[str]:
         if not streams:
             continue
         yield from ("", "", *_comment(f"What to make of {' and '.join(streams)}."), f"[recording.{name}]")
-        set_here = {"streams": streams, "format": formats, "targets": targets}
+        takers = [target for target in targets if _takes(TARGETS.find(target).Settings, formats)]
+        set_here = {"streams": streams, "format": formats, "targets": takers}
         yield from _options(described(RecordingSettings), f"recording.{name}", set_here)
     yield from ("", "", *_comment("Formats, and what can stand beside `kind` in a recording's format:"))
     for name in FORMATS.names:
@@ -56,6 +57,12 @@ def _lines() -> Iterator[str]:
     yield from ("", "", *_comment("A broker, through which the device is watched and commanded."), "#[mqtt]")
     for line in _options(described(MqttSettings)):
         yield line if line.startswith("#") else f"#{line}"
+
+
+def _takes(target: type, formats: list[str]) -> bool:
+    """Whether a target with these settings takes one of the formats, if nothing is said of it."""
+    taken: tuple[str, ...] = getattr(target, "formats", ())
+    return not taken or bool(set(taken) & set(formats))
 
 
 def _own_address(settings: type, taken: set[int]) -> dict[str, Any]:
