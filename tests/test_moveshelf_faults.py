@@ -122,6 +122,7 @@ def test_subjects_and_keys_are_never_told(far, capture, caplog):
     receipt = far.open().put(capture, Progress(store=lambda state: states.append(dict(state))))
     everything = "".join(told) + caplog.text + json.dumps([receipt, states])
     assert "(subject) ***" in everything
+    assert "X-Goog-Signature" not in "".join(told) + caplog.text
     assert [secret for secret in (*forms, far.secret) if secret in everything] == []
     assert not [request.path for request in far.store.requests if "Jane" in request.path]
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import email.utils
+import logging
 import socket
 import ssl
 import threading
@@ -180,6 +181,7 @@ class Host:
             return self._made
 
     def _make(self) -> tuple[urllib3.PoolManager, urllib3.HTTPConnectionPool]:
+        logging.getLogger("urllib3").setLevel(logging.INFO)  # debug tells addresses, and signed ones are secrets
         line, secure = self.line, self.url.startswith("https:")
         options: dict[str, Any] = {
             "maxsize": 64,  # idle connections kept: more than there are ever uploads at once
@@ -226,9 +228,8 @@ def judge(answer: Answer) -> None:
     if status in (405, 501):
         raise Unreachable(f"{answer}; check the target's url and method")
     if 300 <= status < 400:
-        raise Unreachable(
-            f"{answer}, and points to {answer.headers.get('location', 'nowhere')}; check the target's url"
-        )
+        location = answer.headers.get("location", "nowhere")
+        raise Unreachable(f"{answer}, and points to {location}; check the target's url")
     after_s = retry_after_s(answer.headers)
     if status in (429, 507) or (status >= 500 and after_s is not None):
         raise Later(str(answer), 30.0 if after_s is None else after_s)
@@ -303,9 +304,8 @@ def _tls(line: Line) -> ssl.SSLContext:
 def _environment_proxy(url: str) -> str:
     """The proxy that http_proxy, https_proxy and no_proxy give for a URL; empty where none."""
     parts = urllib.parse.urlsplit(url)
-    if urllib.request.proxy_bypass(parts.hostname or ""):
-        return ""
-    return urllib.request.getproxies().get(parts.scheme, "")
+    bypassed = urllib.request.proxy_bypass(parts.hostname or "")
+    return "" if bypassed else urllib.request.getproxies().get(parts.scheme, "")
 
 
 def joined(url: str, location: str) -> str:
