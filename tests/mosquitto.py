@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+import jsonschema
 import pytest
 import trustme
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5, MQTTv311
@@ -22,10 +23,13 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+import agent.mqtt
+
 PROGRAM = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 PASSWD = shutil.which("mosquitto_passwd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 needs_mosquitto = pytest.mark.skipif(PROGRAM is None, reason="mosquitto is not installed (Debian package mosquitto)")
 
+SCHEMA = json.loads((Path(agent.mqtt.__file__).parent / "messages.schema.json").read_text())
 ACL = """\
 user admin
 topic readwrite #
@@ -240,3 +244,10 @@ def certificates(folder: Path) -> None:
     ):
         issued.private_key_pem.write_to_path(folder / f"{name}.key")
         issued.cert_chain_pems[0].write_to_path(folder / f"{name}.crt")
+
+
+def check(name: str, document: Any) -> None:
+    """As the published schema says."""
+    jsonschema.Draft202012Validator(
+        {"$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{name}"}, format_checker=jsonschema.FormatChecker()
+    ).validate(document)

@@ -5,17 +5,14 @@ import json
 import re
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import agent.mqtt
 from agent.commands import COMMANDS
-from tests.mosquitto import Listener, Mosquitto, needs_mosquitto
+from tests.mosquitto import Listener, Mosquitto, check, needs_mosquitto
 from tests.running import Running
 
 pytestmark = needs_mosquitto
@@ -51,7 +48,6 @@ when = "command"
 kind = "directory"
 path = "{folder}/archive"
 """
-SCHEMA = json.loads((Path(agent.mqtt.__file__).parent / "messages.schema.json").read_text())
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "status": {},
     "snapshot": {"stream": "imu"},
@@ -61,13 +57,6 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "trigger": {"recording": "photos"},
     "drop": {"target": "archive"},
 }
-
-
-def check(name: str, document: Any) -> None:
-    """As the published schema says."""
-    jsonschema.Draft202012Validator(
-        {"$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{name}"}, format_checker=jsonschema.FormatChecker()
-    ).validate(document)
 
 
 @dataclasses.dataclass
@@ -260,7 +249,7 @@ def test_whatever_is_asked_is_answered_and_stays_in_its_folder(
 
 
 @given(QUESTIONS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_whatever_is_asked_on_the_socket_is_answered_too(site: Site, question: tuple[str, dict[str, Any]]) -> None:
     from agent.control import CommandError
 

@@ -199,6 +199,14 @@ def test_what_keeps_it_from_the_broker_is_one_clear_line(
     assert "guess" not in caplog.text and "edge-secret" not in caplog.text
 
 
+def test_a_broker_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    with Mosquitto(folder, tls=True, client_certificates=True) as broker:
+        files = {"cert_file": f'"{folder}/client.crt"', "key_file": f'"{folder}/client.key"'}
+        with serving(tmp_path, broker.table(**files)) as service:
+            service.until(lambda health: health["state"] == "connected")
+
+
 def test_a_topic_that_may_not_be_written_is_one_line_and_holds_up_nothing_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
