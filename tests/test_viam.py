@@ -259,6 +259,15 @@ def test_before_anything_was_sent_it_is_the_targets_affair(far, target, capture,
     assert far.cloud.calls == ["Authenticate"]
 
 
+def test_a_connection_that_broke_while_nobody_used_it_is_no_trouble(far, target, tmp_path):
+    put(target, make_capture(tmp_path, b"one"))
+    far.cloud.faults["BinaryDataByFilter"].append(Fault(code=UNAVAILABLE, text="Socket closed"))
+    put(target, make_capture(tmp_path, b"two"))
+    far.cloud.line.cut()
+    put(target, make_capture(tmp_path, b"three"))
+    assert len(far.files()) == 6
+
+
 def test_a_part_that_is_not_known(far, capture):
     target = far.open(part_id="22222222-2222-3333-4444-555555555555")
     with pytest.raises(Unreachable, match="no robot part found"):

@@ -261,11 +261,14 @@ def test_all_that_is_known_is_lost_and_still_nothing_comes_twice(far, target, tm
     put(far.open(samples="readings"), capture)
     assert len(far.cloud.readings) == 2970
     far.cloud.stored.clear()  # the sidecar, which says that all readings are there
-    del far.cloud.readings[-100:]
-    count = sum(metadata["tags"] == far.cloud.readings[-1][0]["tags"] for metadata, _ in far.cloud.readings)
-    del far.cloud.readings[-count:]
+    tags = [metadata["tags"] for metadata, _ in far.cloud.readings]
+    there = tags.index(tags[1500])  # whole batches
+    del far.cloud.readings[there:]
+    far.cloud.calls.clear()
     put(far.open(samples="readings"), capture)
     assert len({taken(reading) for _, reading in far.cloud.readings}) == len(far.cloud.readings) == 2970
+    batches_there = len({str(each) for each in tags[:there]})
+    assert far.cloud.calls.count("TabularDataByFilter") == 1 + batches_there + 1, "up to the first that is not there"
 
 
 def test_a_later_revision_is_one_more_sidecar_and_no_reading(far, target, tmp_path):
@@ -276,6 +279,7 @@ def test_a_later_revision_is_one_more_sidecar_and_no_reading(far, target, tmp_pa
     put(target, later)
     put(target, later)
     assert len(far.cloud.readings) == 2970
+    assert far.cloud.calls.count("TabularDataByFilter") == 1, "the sidecar says that all are there"
     first, second = (each for each in far.cloud.stored)
     assert second.content == later.sidecar.read_bytes() != first.content
     assert "activity:running" in second.metadata["tags"]

@@ -83,8 +83,12 @@ def test_not_known_after_renewal_is_the_targets_fault(far, more):
     assert far.cloud.calls.count("Authenticate") == 2
 
 
-@pytest.mark.parametrize(("life_s", "early_s"), [(3600, 60), (100, 50)])
-def test_a_token_is_renewed_before_it_ends(far, more, monkeypatch, life_s, early_s):
+@pytest.mark.parametrize(
+    ("life_s", "early_s", "ahead_s"), [(3600, 60, 0), (100, 50, 0), (3600, 60, 1e7), (3600, 60, -1e7)]
+)
+def test_a_token_is_renewed_before_it_ends(far, more, monkeypatch, life_s, early_s, ahead_s):
+    """Whatever the two clocks say."""
+    far.cloud.ahead_s = ahead_s
     now = [5 * 10**9]
     monkeypatch.setattr("agent.targets._viam_session.boottime_ns", lambda: now[0])
     far.cloud.life_s = life_s
