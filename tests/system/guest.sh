@@ -65,6 +65,11 @@ check_sandbox() {
     holds "its privileges are gone" grep -q 'CapBnd:\s*0000000000000000' "/proc/$pid/status"
     holds "system calls are filtered" grep -q 'Seccomp:\s*2' "/proc/$pid/status"
     holds "no new privileges" grep -q 'NoNewPrivs:\s*1' "/proc/$pid/status"
+    mkdir -p /mnt/stick
+    mount -t tmpfs stick /mnt/stick
+    holds "a stick that is plugged in later is there for it" nsenter -t "$pid" -m sh -c 'mountpoint -q /mnt/stick && test -w /mnt/stick'
+    umount /mnt/stick
+    fails "and gone when it is pulled out" nsenter -t "$pid" -m mountpoint -q /mnt/stick
     systemd-analyze security --no-pager --threshold=20 $unit | tail -1
 }
 

@@ -4,6 +4,8 @@
 # Needs root, systemd-nspawn, mmdebstrap and the network for packages; exits 77, and says why, where they are not there.
 # Trees are kept in $LAB (~/.cache/capture-agent-lab); what the guests write is thrown away. QUICK=1 leaves out what an
 # installation from source does on the second suite, and the one into another root.
+#
+# What containers do not enforce, and this cannot show: DeviceAllow= and MemoryMax=.
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cd "$here/../.."
@@ -37,7 +39,7 @@ UNIT
     : >"$work/out/log"
     tail -f "$work/out/log" & local tail=$!
     # with a hybrid cgroup hierarchy on the host the guest's systemd hangs without being told to use the unified one
-    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout --kill-after=10 "${GUEST_S:-240}" systemd-nspawn --quiet --directory="$tree" \
+    SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 timeout --kill-after=10 "${GUEST_S:-420}" systemd-nspawn --quiet --directory="$tree" \
         --volatile=overlay --register=no --keep-unit --system-call-filter="adjtimex clock_adjtime" --private-network --hostname=bay3 --console=pipe \
         --bind-ro="$here":/test --bind-ro="$work/dist":/dist --bind-ro="$work/source":/source --bind-ro="$work/wheels":/wheels \
         --bind="$work/out":/out --bind-ro="$work/boot/system-test.service":/etc/systemd/system/system-test.service \
