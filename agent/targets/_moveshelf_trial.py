@@ -72,7 +72,7 @@ class Trial:
         there = self._node.get("description")
         if capture in str(there) and there != metadata["description"]:
             # its name and path may have been changed by a person, and are given because it is not known what is kept
-            stays = {key: self._node[key] for key in ("title", "projectPath")}
+            stays = {key: self._node.get(key) for key in ("title", "projectPath")}
             data = self._api.ask(_UPDATE, i={"id": self._id, "metadata": {**metadata, **stays}, "customOptions": None})
             identity(data, "updateClip", "clip", "id")
 
