@@ -85,7 +85,7 @@ class Database:
         killed = owner and wal.exists() and wal.stat().st_size > 0
         try:
             writer = self._connection()
-            writer.execute("PRAGMA cache_size = -1000")
+            writer.execute("PRAGMA cache_size = -256")
             writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             writer.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096 * 2}")
             self._prove(writer, reason, owner=owner)
@@ -95,7 +95,7 @@ class Database:
                     raise DatabaseDamaged(answer)
             reader = self._connection()
             reader.execute("PRAGMA query_only = 1")
-            reader.execute("PRAGMA cache_size = -500")
+            reader.execute("PRAGMA cache_size = -128")
             note = reader.execute("SELECT value FROM note WHERE key = 'rebuild'").fetchone()
             self.rebuilt_because = note[0] if note else ""
         except BaseException as error:
