@@ -10,10 +10,10 @@ from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.clock import Clock, iso
-from agent.database import Database, DatabaseWaits
+from agent.database import Database
 from agent.device import Device
 from agent.mqtt.client import Broken
-from agent.mqtt.commands import Commands
+from agent.mqtt.commands import Commands, Received
 from agent.mqtt.connection import ENDED_EARLY, Connection
 from agent.mqtt.discovery import Announced
 from agent.mqtt.events import Watch, tell_of_captures
@@ -194,12 +194,12 @@ class Mqtt:
                 log.error("mqtt: %d messages were dropped, the oldest: the broker has not taken them in time", dropped)
 
     def _patiently(self, step: Callable[[], Any]) -> None:
-        """Does it, or says once that the database has to be waited for."""
+        """Does it, or says once that the database or the disk has to be waited for."""
         try:
             step()
-        except DatabaseWaits as error:
+        except OSError as error:
             if not self._waits:
-                log.error("mqtt: messages wait for the database: %s", error)
+                log.error("mqtt: messages wait for the disk: %s", error)
             self._waits = str(error)
         else:
             self._waits = ""
@@ -241,7 +241,7 @@ class Probe:
         self._open = True
         self.token = uuid.uuid4().hex.encode()
 
-    def heard(self, received: Any) -> bool:
+    def heard(self, received: Received) -> bool:
         """Whether this is the probe."""
         if received.topic != self._topics.probe or received.payload != self.token:
             return False
