@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from agent.annotations import Annotation
 from agent.control import CommandError
 from agent.monitor import Parts, Recorder, snapshot
 
@@ -37,6 +38,15 @@ class Answers:
         return {
             name: {"labels": dict(r.orders.labels), "metadata": dict(r.orders.metadata)} for name, r in chosen.items()
         }
+
+    def annotate(self, capture: str, **said: Mapping[str, Any]) -> dict[str, Any]:
+        """Name and revision of the capture, as it is now."""
+        try:
+            amended = self._parts.amend(capture, Annotation(**said))
+        except (LookupError, ValueError) as error:
+            raise CommandError(str(error)) from None
+        self._parts.sync.wake()
+        return {"capture": amended.name, "revision": amended.revision}
 
     def sync(self, target: str | None) -> str:
         self._parts.sync.sync_now(self._target(target))

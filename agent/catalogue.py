@@ -72,6 +72,7 @@ class Catalogue:
             tags = [
                 *(("label", key, _text(value)) for key, value in document["labels"].items()),
                 *(("metadata", key, _text(value)) for key, value in document["metadata"].items()),
+                *(("tag", tag, "") for tag in document.get("tags", ())),
                 *(("stream", stream["name"], stream["model"]) for stream in document["streams"]),
             ]
         except (KeyError, TypeError, AttributeError) as error:

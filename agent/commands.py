@@ -18,6 +18,7 @@ class Asked(Protocol):
     def label(
         self, labels: Mapping[str, Any], metadata: Mapping[str, Any], recording: str | None
     ) -> dict[str, dict[str, Any]]: ...
+    def annotate(self, capture: str, **said: Mapping[str, Any]) -> dict[str, Any]: ...
     def sync(self, target: str | None) -> str: ...
     def pause(self, target: str | None) -> str: ...
     def resume(self, target: str | None) -> str: ...
@@ -68,6 +69,19 @@ COMMANDS: Mapping[str, Command] = {
                 Argument("labels", "label: value", dict),
                 Argument("metadata", "name: value", dict),
                 Argument("recording", "name of a recording; all of them where none is given", str),
+            ),
+        ),
+        Command(
+            "annotate",
+            "says something of a finished capture, whose sidecar becomes a revision later; a null value removes it",
+            (
+                Argument("capture", "uuid or name of a capture", str, required=True),
+                Argument("labels", "label: value, of the part if there is one", dict),
+                Argument("metadata", "name: value", dict),
+                Argument("tags", "tag: true, or false to remove it", dict),
+                Argument("part", "first and samples, or begin_s and end_s; without labels its segments go", dict),
+                Argument("box", "label, x_min, y_min, x_max, y_max, maybe confidence; the label alone removes", dict),
+                Argument("classes", "label: confidence or true, of the picture as a whole", dict),
             ),
         ),
         Command("sync", "tries now what waits for a next attempt", (_TARGET,)),

@@ -237,6 +237,7 @@ class Daemon:
                 begun_ns=self._begun_ns,
                 configuration=self._health,
                 reload=self._main.reload,
+                amend=functools.partial(catalogue.amend, owe=owing.owe_again),
                 mqtt=mqtt.health if mqtt else None,
             )
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent import __version__
+from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.developer import Developer
@@ -60,6 +61,8 @@ class Parts:
     """Which file, how often it was read again, and why the last time was refused."""
     reload: Callable[[], str]
     """Reads the configuration again; what that changed. CommandError where it is refused."""
+    amend: Callable[[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]], Capture]
+    """Replaces the sidecar of a capture by its next revision, and owes that."""
     mqtt: Callable[[], Mapping[str, Any]] | None = None
     """Health of the connection to the broker; None: there is none configured."""
 

@@ -45,6 +45,11 @@ def _parcel(row: tuple[Any, ...]) -> Parcel:
     )
 
 
+def _final(receipt: Mapping[str, Any] | None) -> bool:
+    """Whether the target says that nothing can be amended there."""
+    return bool((receipt or {}).get("final"))
+
+
 class Outbox:
     """Parcels of all targets. For any thread; every method is one transaction unless it takes a connection.
 
@@ -83,13 +88,14 @@ class Outbox:
             )
 
     def amend(self, connection: sqlite3.Connection, capture: str, revision: int, targets: Sequence[str]) -> None:
-        """Owes a new revision again to those of `targets` (the ones that can amend) which have the capture, or are
-        just taking it. Parcels not yet begun deliver the newest revision anyway."""
+        """Owes a new revision again to those of `targets` which have the capture, or are just taking it, unless their
+        receipt says that it is final. Parcels not yet begun deliver the newest revision anyway."""
         (capture_id,) = connection.execute("SELECT id FROM capture WHERE uuid = ?", (capture,)).fetchone()
         for target in targets:
             connection.execute(
                 "UPDATE parcel SET revision = ?, state = 'waiting', attempts = 0"
-                " WHERE capture = ? AND target = ? AND state = 'delivered'",
+                " WHERE capture = ? AND target = ? AND state = 'delivered'"
+                " AND NOT coalesce(json_extract(receipt, '$.final'), 0)",
                 (revision, capture_id, target),
             )
             connection.execute(
@@ -142,8 +148,11 @@ class Outbox:
         with self._database.transaction(durable=durable) as connection:
             settled = connection.executemany(
                 "UPDATE parcel SET state = 'delivered', receipt = ?, due_boot = NULL, due_ns = NULL, lease = NULL,"
-                " progress = NULL, error = NULL WHERE id = ? AND state <> 'delivered' AND revision <= ?",
-                [(json.dumps(o.receipt, allow_nan=False), o.parcel.id, o.parcel.revision) for o in delivered],
+                " progress = NULL, error = NULL WHERE id = ? AND state <> 'delivered' AND (revision <= ? OR ?)",
+                [
+                    (json.dumps(o.receipt, allow_nan=False), o.parcel.id, o.parcel.revision, _final(o.receipt))
+                    for o in delivered
+                ],
             ).rowcount
             if settled != len(delivered):  # some were amended while they were under way: owed again, as amended
                 connection.executemany(

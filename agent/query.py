@@ -43,6 +43,7 @@ class Query:
     labels: Sequence[str] = ()
     """`key`, or `key=value`."""
     metadata: Sequence[str] = ()
+    tags: Sequence[str] = ()
     name: str | None = None
     """With * and ?, as in a shell."""
     uuid: str | None = None
@@ -75,13 +76,16 @@ def where(query: Query) -> tuple[str, list[Scalar]]:
     for column, beginning in (("uuid", query.uuid), ("configuration", query.configuration)):
         if beginning is not None:
             term(f"{column} >= ? AND {column} < ?", beginning.lower(), beginning.lower() + "~")
-    tags = [("stream", query.stream)] if query.stream is not None else []
-    tags += [("label", text) for text in query.labels] + [("metadata", text) for text in query.metadata]
-    for kind, text in tags:
-        key, equals, value = text.partition("=")
-        of_value = " AND value = ?" if equals else ""
+    named: list[tuple[str, str, str | None]] = []
+    for kind, texts in (("label", query.labels), ("metadata", query.metadata)):
+        for key, equals, value in (text.partition("=") for text in texts):
+            named.append((kind, key, value if equals else None))
+    named += [("tag", tag, None) for tag in query.tags]
+    named += [("stream", query.stream, None)] if query.stream is not None else []
+    for kind, key, wanted in named:
+        of_value = "" if wanted is None else " AND value = ?"
         term(
             f"EXISTS (SELECT 1 FROM tag WHERE tag.capture = capture.id AND kind = ? AND key = ?{of_value})",  # noqa: S608
-            *((kind, key, value) if equals else (kind, key)),
+            *((kind, key) if wanted is None else (kind, key, wanted)),
         )
     return " AND ".join(terms) or "1", values

@@ -86,7 +86,7 @@ CREATE INDEX capture_configuration ON capture (configuration);
 CREATE INDEX capture_undated ON capture (boot_id) WHERE clock = 'unsynchronised';
 CREATE INDEX capture_amending ON capture (amending) WHERE amending = 1;
 
-CREATE TABLE tag (                       -- what captures are found by; kind: label, metadata or stream
+CREATE TABLE tag (                       -- what captures are found by; kind: label, metadata, tag or stream
     kind TEXT NOT NULL,
     key TEXT NOT NULL,
     value TEXT NOT NULL,

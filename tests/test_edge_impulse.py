@@ -121,6 +121,7 @@ def test_a_file_with_label_and_metadata(far, sound):
         "new": True,
         "sample": 1,
         "project": 4711,
+        "final": True,
     }
     assert "x-add-date-id" not in far.model.requests[0].headers
     assert far.model.requests[0].headers["x-disallow-duplicates"] == "1"

@@ -42,7 +42,7 @@ def test_v2_arrives_byte_for_byte(far, capture):
     assert V1_ROW.items() <= row.items()
     assert (row["md5"], row["width"], row["height"]) == (V2_MD5, 16, 16)
     where = {"url": far.model.url + "/", "device": "512858f4", "datetime": "2024-03-05T06:07:08Z", "md5": V2_MD5}
-    assert receipt == {**where, "new": True}
+    assert receipt == {**where, "new": True, "final": True}
 
 
 def test_v3_what_is_not_known_is_null(far, tmp_path):

@@ -60,20 +60,21 @@ def label(data_dir: Path, labels: tuple[str, ...], metadata: tuple[str, ...], re
     answer = ask(
         data_dir,
         "label",
-        labels=_values("labels", labels),
-        metadata=_values("--metadata", metadata),
+        labels=values("labels", labels),
+        metadata=values("--metadata", metadata),
         recording=recording,
     )
     for name, document in answer.items():
         click.echo(f"{name}: {json.dumps(document, ensure_ascii=False)}")
 
 
-def _values(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
+def values(option: str, pairs: tuple[str, ...]) -> dict[str, Any]:
+    """`KEY=VALUE` arguments as a dict; numbers, true and false as such, None where nothing follows the `=`."""
+    found: dict[str, Any] = {}
     for key, text in matching(option, pairs).items():
         try:
             value = json.loads(text)
         except ValueError:
             value = text or None
-        values[key] = value if value is None or isinstance(value, str | int | float) else text
-    return values
+        found[key] = value if value is None or isinstance(value, str | int | float) else text
+    return found

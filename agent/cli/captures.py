@@ -68,6 +68,7 @@ def show(data_dir: Path, capture: str, as_json: bool) -> None:
         ("configuration", f"{document['configuration']['name']} {document['configuration']['uuid']}"),
         ("labels", _pairs(document["labels"])),
         ("metadata", _pairs(document["metadata"])),
+        *([("tags", ", ".join(document["tags"]))] if document.get("tags") else []),
         ("folder", found.folder),
     ]
     print_table(["", "~"], facts, title=found.name)
@@ -80,6 +81,24 @@ def show(data_dir: Path, capture: str, as_json: bool) -> None:
     ]
     if channels:
         print_table(["Channel", "Unit", "Scale>", "Clipped>"], channels)
+    segments = [
+        (number(one["first"]), number(one["samples"]), number(one.get("begin_s")), _pairs(one["labels"]))
+        for one in document.get("segments", ())
+    ]
+    if segments:
+        print_table(["Segment at>", "Samples>", "Second>", "Labels~"], segments)
+    seen = document.get("annotations", {})
+    shown = [(one["label"], "", number(one.get("confidence"))) for one in seen.get("classifications", ())]
+    shown += [
+        (
+            one["label"],
+            " ".join(number(one[corner]) for corner in ("x_min", "y_min", "x_max", "y_max")),
+            number(one.get("confidence")),
+        )
+        for one in seen.get("boxes", ())
+    ]
+    if shown:
+        print_table(["Shows~", "Where", "Confidence>"], shown)
     print_table(["Payload~", "Format", "Size>"], [(p.file, p.format, size(p.size)) for p in found.payloads])
 
 

@@ -15,7 +15,10 @@ from typing import Any, Protocol, runtime_checkable
 from agent.capture import Capture, Payload
 
 Receipt = Mapping[str, Any]
-"""What a target answers once a capture is there: JSON-able; ids, URLs, hashes."""
+"""What a target answers once a capture is there: JSON-able; ids, URLs, hashes.
+
+`final`: true says that nothing of it can be amended there: later revisions of the sidecar are then not owed.
+"""
 
 
 class Refused(Exception):

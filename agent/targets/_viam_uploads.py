@@ -156,6 +156,7 @@ class Uploads:
     def _all_tags(self, capture: Capture, *own: str) -> tuple[str, ...]:
         labels = capture.document["labels"] if self.part.label_tags else {}
         said = [f"{name}:{_text(value)}" for name, value in labels.items()]
+        said += capture.document.get("tags", ())
         if capture.document["start"]["clock"] == "unsynchronised":
             said.append("clock:unsynchronised")  # its dates are wrong, and stay so there
         return tuple(dict.fromkeys((*self.part.tags, *said, capture_tag(capture), *own)))

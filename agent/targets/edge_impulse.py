@@ -132,7 +132,14 @@ class EdgeImpulse:
             progress.check()  # what comes of cutting the connection is no fault
             error.args = tuple(self._hidden(str(text)) for text in error.args)
             raise
-        return {"url": self._url, "file": files[0].name, "label": about.label, "left_out": list(about.left_out), **said}
+        return {
+            "url": self._url,
+            "file": files[0].name,
+            "label": about.label,
+            "left_out": list(about.left_out),
+            **said,
+            "final": True,
+        }
 
     def probe(self) -> list[str]:
         """Asks the Studio whose key this is. Changes nothing there."""

@@ -134,7 +134,8 @@ class StickyPi:
             progress.check()  # what comes of cutting the connection is no fault
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
             raise
-        return {"url": self._url, "device": shot.device, "datetime": shot.datetime, "md5": payload.md5, "new": new}
+        known_by = {"device": shot.device, "datetime": shot.datetime, "md5": payload.md5}
+        return {"url": self._url, **known_by, "new": new, "final": True}
 
     def probe(self) -> list[str]:
         """Logs in, and asks for a picture of this device that there cannot be. Whether it may write, nobody tells."""
