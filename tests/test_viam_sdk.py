@@ -19,10 +19,16 @@ def grpc_is_awake():
         yield
 
 
+@pytest.fixture(scope="module")
+def peer():
+    with serving() as running:
+        yield running
+
+
 @pytest.fixture
-def far(tmp_path):
-    with serving(tmp_path) as peer:
-        yield peer
+def far(peer, tmp_path):
+    with peer.anew(tmp_path) as empty:
+        yield empty
 
 
 class TestFiles(TargetContract):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import json
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from agent.targets.viam import Settings
 from drivers import Block, Identity
 from drivers.ports.jpeg import APP0, APP1, segments
 from tests.captures import make_capture
-from tests.contracts.format import START_NS, write_negative
+from tests.contracts.format import IMU, START_NS, block, write_negative
 from tests.models.viam import DENIED, EXHAUSTED, INVALID, KEY, KEY_ID, PART, UNAUTHENTICATED, UNAVAILABLE, Fault
 from tests.models.viam_grpc import GrpcCloud
 from tests.sticky_pi import V2
@@ -105,6 +106,7 @@ def awake() -> Iterator[None]:
 
 
 JPEG = ("jpeg", "image/jpeg", ".jpg")
+WALL = datetime.datetime(2026, 11, 21, 10, 15, 0, 123000, tzinfo=datetime.UTC)
 START = {"boot_time_ns": START_NS, "boot_id": "", "wall_time": "2026-11-21T10:15:00.123000Z", "clock": "synchronised"}
 
 
@@ -138,3 +140,16 @@ def _padded(jpeg: bytes, size: int) -> bytes:
     at = next(start for marker, start, _ in segments(jpeg) if marker not in (APP0, APP1))
     comment = b"\xff\xfe\xea\x60" + bytes(59998)
     return jpeg[:at] + comment * (max(0, size - len(jpeg) + len(comment) - 1) // len(comment)) + jpeg[at:]
+
+
+def walk(folder: Path, count: int = 3000, *kinds: str, **more) -> Capture:
+    """`count` samples at 1 kHz, without three of the first hundred blocks of ten."""
+    blocks = [(0, block(IMU, first, 10)) for first in range(100, 100 + count, 10) if first not in (500, 510, 900)]
+    return sampled(folder, {"imu": IMU}, blocks, *kinds, **more)
+
+
+def taken(reading: dict) -> float:
+    """Seconds since the capture's start."""
+    times = reading["metadata"]
+    assert times["time_requested"] == times["time_received"]
+    return (datetime.datetime.fromisoformat(times["time_received"]) - WALL).total_seconds()

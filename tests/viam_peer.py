@@ -40,12 +40,19 @@ def interpreter() -> Path:
 class Peer:
     """A server of the SDK's classes, and the targets that lead to it; samples go there as files."""
 
-    def __init__(self, process: subprocess.Popen, folder: Path, stack: contextlib.ExitStack) -> None:
-        self._process, self._stack = process, stack
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
         self.address = f"127.0.0.1:{int(process.stdout.readline())}"
+
+    @contextlib.contextmanager
+    def anew(self, folder: Path) -> Iterator["Peer"]:
+        """The same, empty; its targets are closed at the end."""
+        self.ask(anew=True)
         self._home = Home("bay3", "0badcafe", folder / "secrets")
         self._home.secrets.mkdir(exist_ok=True)
         (self._home.secrets / "viam-key").write_text(KEY)
+        with contextlib.ExitStack() as self._stack:
+            yield self
 
     def open(self, **more) -> Target:
         known = {"part_id": PART, "key_id": KEY_ID, "key_file": "viam-key", "host": self.address, "insecure": True}
@@ -72,15 +79,11 @@ class Peer:
 
 
 @contextlib.contextmanager
-def serving(folder: Path) -> Iterator[Peer]:
+def serving() -> Iterator[Peer]:
     command = [interpreter(), _ROOT / "tests" / "peers" / "viam_server.py"]
-    with (
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process,
-        contextlib.ExitStack() as stack,
-    ):
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield Peer(process, folder, stack)
+            yield Peer(process)
         finally:
-            stack.close()
             process.stdin.close()
             process.wait(10)

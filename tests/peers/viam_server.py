@@ -1,7 +1,7 @@
 """The model of Viam's cloud behind the service classes of the published viam-sdk; run by an interpreter that has it.
 
 Says its port in a line, then answers each line of JSON on stdin with one on stdout: {"set": {...}} for its attributes,
-{"fault": [method, {...}]}, {"get": [...]}.
+{"fault": [method, {...}]}, {"get": [...]}, {"anew": true} to forget everything.
 """
 
 import asyncio
@@ -131,6 +131,8 @@ async def main() -> None:
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := await lines.readline():
         said = json.loads(line)
+        if "anew" in said:
+            Cloud.__init__(cloud)
         for name, value in said.get("set", {}).items():
             setattr(cloud, name, value)
         if "fault" in said:
