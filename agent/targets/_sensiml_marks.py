@@ -7,7 +7,7 @@ from typing import Any
 from agent.capture import Capture
 from agent.targets._sensiml_api import Api, meaning
 from agent.targets._sensiml_file import Sheet
-from agent.targets._sensiml_project import Project, plain_name, plain_value
+from agent.targets._sensiml_project import LONGEST, Project, plain_name, plain_value
 
 FACTS = ("device", "device_id", "recording", "uuid", "started", "clock")
 """What can be attached of a capture beside its own metadata."""
@@ -30,6 +30,8 @@ def marks_of(sheet: Sheet, project: Project, *, facts: Iterable[str], session: s
     """Finds, or makes, every name and value that a capture needs. Refused where the project knows one otherwise."""
     capture, left_out = sheet.capture, list[str]()
     said = {**_facts(capture, facts), **capture.document["metadata"]}
+    if tags := capture.document.get("tags"):
+        said.setdefault("tags", " ".join(tags))
     metadata = dict(project.value("metadata", *pair) for pair in _plain(said, left_out))
     whole = {"first": None, "labels": capture.document["labels"]}
     segments = set()
@@ -119,12 +121,14 @@ def _facts(capture: Capture, wanted: Iterable[str]) -> dict[str, Any]:
 
 
 def _plain(said: Mapping[str, Any], left_out: list[str]) -> list[tuple[str, str]]:
-    """Names and values as the server takes them; what becomes nothing, or like another, is left out."""
+    """Names and values as the server takes them; what becomes nothing, or like another, is left out, or is cut off."""
     pairs: dict[str, str] = {}
     for name, value in said.items():
         pair = plain_name(name), plain_value(value)
         if not all(pair) or pairs.setdefault(*pair) != pair[1]:
             left_out.append(f"{name} = {value}")
+        elif len(name) > LONGEST or len(str(value)) > LONGEST:
+            left_out.append(f"{name} = {value}, but for {LONGEST} characters")
     return list(pairs.items())
 
 
