@@ -1,6 +1,7 @@
 """Who we are to Viam: keys, tokens that end, clocks that are wrong, certificates, and settings that are mistakes."""
 
 import base64
+import contextlib
 import json
 import threading
 
@@ -13,7 +14,7 @@ from drivers.settings import SettingsError
 from tests.captures import make_capture
 from tests.contracts.target import put
 from tests.models.viam import DENIED, INVALID, KEY, KEY_ID, PART, UNAUTHENTICATED, Fault
-from tests.models.viam_grpc import GrpcCloud
+from tests.models.viam_grpc import GrpcCloud, Proxy
 from tests.viam import awake, serving
 
 
@@ -180,6 +181,21 @@ def test_tls_is_verified(tmp_path, more):
             put(far.open(), capture)
         assert far.cloud.calls == []
         put(far.open(**known, ca_file=str(tmp_path / "ca.pem")), capture)
+        assert len(far.files()) == 2
+
+
+def test_through_a_proxy(tmp_path, more):
+    authority = trustme.CA()
+    certificate = authority.issue_cert("viam.invalid")
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    pem = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+    with (
+        serving(tmp_path, GrpcCloud((certificate.private_key_pem.bytes(), pem))) as far,
+        contextlib.closing(Proxy(far.cloud.line.port)) as proxy,
+    ):
+        known = {"insecure": False, "connect_timeout_s": 5.0, "idle_timeout_s": 5.0, "host": "viam.invalid"}
+        put(far.open(**known, ca_file=str(tmp_path / "ca.pem"), proxy=f"http://127.0.0.1:{proxy.port}"), more())
+        assert proxy.asked == ["viam.invalid:443"], "whose name nobody here can resolve"
         assert len(far.files()) == 2
 
 

@@ -40,6 +40,9 @@ class Line:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def welcome(self, near: socket.socket) -> None:
+        """Before anything is passed on."""
+
     def refuse(self) -> None:
         """From now on nobody gets through."""
         self.refusing = True
@@ -67,6 +70,7 @@ class Line:
                     self.refused += 1
                     near.close()
                     continue
+                self.welcome(near)
                 far = socket.create_connection(("127.0.0.1", self._to))
             except OSError:
                 return
@@ -94,6 +98,21 @@ class Line:
             both.wait(5)
         source.close()
         self._live.discard(source)
+
+
+class Proxy(Line):
+    """An HTTP proxy; `asked` has the hosts that tunnels were to lead to."""
+
+    def __init__(self, port: int) -> None:
+        self.asked: list[str] = []
+        super().__init__(port)
+
+    def welcome(self, near: socket.socket) -> None:
+        said = b""
+        while b"\r\n\r\n" not in said:
+            said += near.recv(1000)
+        self.asked.append(said.split()[1].decode())
+        near.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
 
 
 class GrpcCloud(Cloud):
