@@ -34,10 +34,16 @@ class Answers:
         """The labels and metadata that the named recordings now stamp."""
         chosen = self._parts.recorders if recording is None else {recording: self._recorder(recording)}
         for recorder in chosen.values():
-            recorder.orders.label(labels, metadata)
+            if labels or metadata:
+                self._parts.context.keep(recorder.orders, labels, metadata)
+                recorder.orders.label(labels, metadata)
         return {
             name: {"labels": dict(r.orders.labels), "metadata": dict(r.orders.metadata)} for name, r in chosen.items()
         }
+
+    def session(self, recording: str | None, **names: str | None) -> dict[str, dict[str, Any]]:
+        """The same, of session, subject, condition and trial; an empty name removes one."""
+        return self.label({}, {level: name or None for level, name in names.items() if name is not None}, recording)
 
     def annotate(self, capture: str, **said: Mapping[str, Any]) -> dict[str, Any]:
         """Name and revision of the capture, as it is now."""

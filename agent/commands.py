@@ -18,6 +18,7 @@ class Asked(Protocol):
     def label(
         self, labels: Mapping[str, Any], metadata: Mapping[str, Any], recording: str | None
     ) -> dict[str, dict[str, Any]]: ...
+    def session(self, recording: str | None, **names: str | None) -> dict[str, dict[str, Any]]: ...
     def annotate(self, capture: str, **said: Mapping[str, Any]) -> dict[str, Any]: ...
     def sync(self, target: str | None) -> str: ...
     def pause(self, target: str | None) -> str: ...
@@ -64,10 +65,21 @@ COMMANDS: Mapping[str, Command] = {
         ),
         Command(
             "label",
-            "labels and metadata for each capture that begins from now on; a null value removes one",
+            "labels and metadata for each capture that begins from now on, also after a restart; null removes one",
             (
                 Argument("labels", "label: value", dict),
                 Argument("metadata", "name: value", dict),
+                Argument("recording", "name of a recording; all of them where none is given", str),
+            ),
+        ),
+        Command(
+            "session",
+            "whose captures begin from now on, kept until it is said anew; an empty name removes one",
+            (
+                Argument("session", "name of the session", str),
+                Argument("subject", "who or what is measured", str),
+                Argument("condition", "under which condition", str),
+                Argument("trial", "name of the trial", str),
                 Argument("recording", "name of a recording; all of them where none is given", str),
             ),
         ),

@@ -20,6 +20,7 @@ from agent.assembly import Assembly
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.config.loading import Config, ConfigError, StreamConfig, load, owed_by
+from agent.context import Context
 from agent.control import CommandError, Control
 from agent.database import Database
 from agent.developer import Developer
@@ -190,6 +191,7 @@ class Daemon:
             outbox=outbox,
             captures=folder.captures,
         )
+        context = Context(database)
         recorders = Recorders(
             folder=folder,
             clock=clock,
@@ -197,6 +199,7 @@ class Daemon:
             developer=developer,
             disk_sync=disk_sync,
             room=lambda: retention.must_stop(needed()),
+            context=context,
             configuration=catalogue.configuration,
         )
 
@@ -237,6 +240,7 @@ class Daemon:
                 begun_ns=self._begun_ns,
                 configuration=self._health,
                 reload=self._main.reload,
+                context=context,
                 amend=functools.partial(catalogue.amend, owe=owing.owe_again),
                 mqtt=mqtt.health if mqtt else None,
             )

@@ -10,6 +10,7 @@ from agent import __version__
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
+from agent.context import Context
 from agent.developer import Developer
 from agent.disk_sync import DiskSync
 from agent.outbox import Outbox
@@ -61,6 +62,7 @@ class Parts:
     """Which file, how often it was read again, and why the last time was refused."""
     reload: Callable[[], str]
     """Reads the configuration again; what that changed. CommandError where it is refused."""
+    context: Context
     amend: Callable[[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]], Capture]
     """Replaces the sidecar of a capture by its next revision, and owes that."""
     mqtt: Callable[[], Mapping[str, Any]] | None = None

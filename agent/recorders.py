@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
+from agent.context import Context
 from agent.developer import Developer
 from agent.device import Device
 from agent.disk_sync import DiskSync
@@ -36,6 +37,7 @@ class Recorders:
     disk_sync: DiskSync
     room: Callable[[], str]
     """Why the disk takes no more; empty where it does."""
+    context: Context
     configuration: Callable[[str], Mapping[str, Any] | None]
     """The document of a configuration by uuid, where the catalogue knows it."""
 
@@ -50,6 +52,7 @@ class Recorders:
     ) -> AnyRecorder:
         """The writer of one recording; it begins when it is started. `watched` is the stream that may trigger it."""
         orders = Orders(name, recipe)
+        orders.label(*self.context.recall(orders))
         required = self.configuration(recipe.require_configuration) if recipe.require_configuration else None
         gate = Gate(None if recipe.schedule.always else Schedule(recipe.schedule), self.clock)
         source = TriggerSource(recipe.trigger, watched) if recipe.when == "trigger" else None

@@ -14,6 +14,10 @@ log = logging.getLogger(__name__)
 Scalar = str | int | float | bool
 
 
+CONTEXT = ("session", "subject", "condition", "trial")
+"""Names that say whose capture it is: options of a recording, and keys of a capture's metadata."""
+
+
 @dataclasses.dataclass(frozen=True)
 class RecordingSettings:
     """What TOML says of one recording."""
@@ -49,6 +53,10 @@ class RecordingSettings:
     )
     labels: Mapping[str, Scalar] = option("labels of each capture", factory=dict)
     metadata: Mapping[str, Scalar] = option("metadata of each capture", factory=dict)
+    session: str = option("metadata `session` of each capture", "")
+    subject: str = option("metadata `subject` of each capture: who or what is measured", "")
+    condition: str = option("metadata `condition` of each capture", "")
+    trial: str = option("metadata `trial` of each capture", "")
     require_configuration: str = option("uuid of the only capture configuration that may be recorded here", "")
     trigger: TriggerSettings = option('what begins a capture where when = "trigger"', factory=TriggerSettings)
     schedule: ScheduleSettings = option("when it is on at all", factory=ScheduleSettings)
@@ -63,7 +71,15 @@ class RecordingSettings:
             mistakes.append(("when", self.when, '"trigger", since there is a trigger table'))
         if self.when == "command" and not self.schedule.always:
             mistakes.append(("when", self.when, '"continuous" or "trigger", since there is a schedule'))
+        for name in CONTEXT:
+            if getattr(self, name) and name in self.metadata:
+                mistakes.append((name, getattr(self, name), f"either {name} or metadata.{name}"))
         check(self, *mistakes)
+
+    @property
+    def said(self) -> dict[str, Scalar]:
+        """The metadata of each capture, session, subject, condition and trial among them."""
+        return {**{name: getattr(self, name) for name in CONTEXT if getattr(self, name)}, **self.metadata}
 
     @property
     def watches(self) -> tuple[str, ...]:
@@ -83,7 +99,9 @@ class Orders:
         self.pictures = 0
         """Pictures asked for by name, still to come."""
         self.labels: dict[str, Scalar] = dict(settings.labels)
-        self.metadata: dict[str, Scalar] = dict(settings.metadata)
+        self.metadata: dict[str, Scalar] = settings.said
+        self.configured = [dict(self.labels), dict(self.metadata)]
+        """Labels and metadata as the configuration has them."""
         self.error = ""
         """Why it does not record though it should; empty where it does."""
 

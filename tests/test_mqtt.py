@@ -52,6 +52,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "status": {},
     "snapshot": {"stream": "imu"},
     "label": {"labels": {"activity": "walking"}, "recording": "walk"},
+    "session": {"subject": "Ada", "recording": "walk"},
     "start": {"recording": "later"},
     "stop": {"recording": "later"},
     "trigger": {"recording": "photos"},

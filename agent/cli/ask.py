@@ -53,7 +53,7 @@ snapshot = _command("snapshot")
 @click.option("--recording", help="For this recording alone.")
 @with_data_dir
 def label(data_dir: Path, labels: tuple[str, ...], metadata: tuple[str, ...], recording: str | None) -> None:
-    """Label each capture that begins from now on.
+    """Label each capture that begins from now on, also after a restart, until the configuration says otherwise.
 
     KEY= removes a label. Numbers, true and false are taken as such; quote them ('"5"') where they are text.
     """
@@ -64,6 +64,27 @@ def label(data_dir: Path, labels: tuple[str, ...], metadata: tuple[str, ...], re
         metadata=values("--metadata", metadata),
         recording=recording,
     )
+    _tell(answer)
+
+
+@click.command
+@click.argument("session", required=False)
+@click.option("--subject", help="Who or what is measured.")
+@click.option("--condition", help="Under which condition.")
+@click.option("--trial", help="Name of the trial.")
+@click.option("--end", is_flag=True, help="Removes what is not given.")
+@click.option("--recording", help="For this recording alone.")
+@with_data_dir
+def session(data_dir: Path, end: bool, recording: str | None, **names: str | None) -> None:
+    """Say whose captures begin from now on, also after a restart: SESSION, subject, condition and trial.
+
+    They are metadata of these names. Nothing given: what holds now is shown.
+    """
+    given = {level: "" if end and name is None else name for level, name in names.items()}
+    _tell(ask(data_dir, "session", recording=recording, **given))
+
+
+def _tell(answer: dict[str, Any]) -> None:
     for name, document in answer.items():
         click.echo(f"{name}: {json.dumps(document, ensure_ascii=False)}")
 

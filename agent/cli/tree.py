@@ -16,6 +16,7 @@ COMMANDS = {
     "configurations": ("agent.cli.configurations:configurations", "List and show capture configurations."),
     "outbox": ("agent.cli.outbox:outbox", "List, retry and drop what is owed to targets."),
     "label": ("agent.cli.ask:label", "Label what is recorded from now on."),
+    "session": ("agent.cli.ask:session", "Say whose captures begin from now on."),
     "annotate": ("agent.cli.annotate:annotate", "Label, tag and mark a finished capture or parts of it."),
     "trigger": ("agent.cli.ask:trigger", "Record one capture (or take one picture) now."),
     "start": ("agent.cli.ask:start", "Start a recording."),

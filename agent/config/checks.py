@@ -6,7 +6,7 @@ from agent.capture import safe_name
 from agent.config.errors import Mistake, nearest
 from agent.config.modules import FORMATS, configured_module, gives_pictures
 from agent.formats import FormatSettings
-from agent.recording import RecordingSettings
+from agent.recording import CONTEXT, RecordingSettings
 from agent.targets import Particular, Plan, TargetSettings
 from drivers import DriverSettings, Expecting
 
@@ -91,7 +91,7 @@ def plan_of(
         picture_name=recording.picture_name,
         rates_hz=tuple(settings.expects()[0] for settings in used if isinstance(settings, Expecting)),
         labels=recording.labels,
-        metadata=recording.metadata,
+        metadata=recording.said,
     )
 
 
@@ -105,4 +105,6 @@ def refused(
         yield Mistake(f"{path}.format", recording.format, f"{' or '.join(formats)} among them, for target {name}")
     if isinstance(settings, Particular):
         for option, value, allowed in settings.mistakes(plan):
-            yield Mistake(f"{path}.{option}", value, f"{allowed} (target {name})")
+            said = option.removeprefix("metadata.")
+            at = said if said in CONTEXT and getattr(recording, said) else option
+            yield Mistake(f"{path}.{at}", value, f"{allowed} (target {name})")

@@ -1,0 +1,48 @@
+"""Context: what commands said of the captures to come, kept over restarts beside what the configuration says."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from agent.database import Database
+from agent.recording import Orders
+
+Said = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""Labels and metadata; None removes one that the configuration has."""
+
+
+class Context:
+    """One note for each recording, in the house's database. For any thread.
+
+    It holds until the configuration itself says other labels or metadata for that recording.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def keep(self, orders: Orders, labels: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
+        """Adds to what was said of a recording; durable."""
+        known = self.recall(orders)
+        note = {
+            "configured": orders.configured,
+            "labels": {**known[0], **labels},
+            "metadata": {**known[1], **metadata},
+        }
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                "INSERT INTO note VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (_key(orders), json.dumps(note)),
+            )
+
+    def recall(self, orders: Orders) -> Said:
+        """What was said of a recording, as its configuration is now."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT value FROM note WHERE key = ?", (_key(orders),)).fetchone()
+        note = json.loads(row[0]) if row else {}
+        if note.get("configured") != json.loads(json.dumps(orders.configured)):
+            return {}, {}
+        return note["labels"], note["metadata"]
+
+
+def _key(orders: Orders) -> str:
+    return f"said of {orders.name}"

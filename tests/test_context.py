@@ -1,0 +1,139 @@
+"""Context: session, subject, condition and trial, labels and metadata are stamped on what begins next, and last."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.capture import Capture
+from agent.config.loading import ConfigError, load
+from agent.context import Context
+from agent.database import Database
+from agent.recording import Orders, RecordingSettings
+from tests.recorded import run
+from tests.running import Running
+
+SECRET = "Ada-Lovelace"
+CONFIG = """
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = { seed = 5, rate_hz = 200 }
+
+[stream.cam]
+driver = "picamera"
+camera = "virtual"
+interval_s = 0.25
+width = 64
+height = 48
+
+[recording.walk]
+streams = ["mcu"]
+length_s = 0.3
+labels = { activity = "walking" }
+subject = "nobody"
+condition = "barefoot"
+targets = ["archive"]
+
+[recording.photos]
+streams = ["cam"]
+format = ["jpeg"]
+picture_name = "full"
+targets = ["archive"]
+
+[target.archive]
+kind = "directory"
+path = "{folder}/archive"
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with Database(tmp_path / "agent.db", quarantine=tmp_path / "quarantine") as database:
+        yield database
+
+
+def settings(**more: Any) -> RecordingSettings:
+    return RecordingSettings(streams=("imu",), **more)
+
+
+def test_what_was_said_holds_until_the_configuration_says_something_else(database: Database) -> None:
+    context = Context(database)
+    before = Orders("walk", settings(labels={"activity": "walking", "odd": 1.5}, subject="Bea"))
+    assert before.metadata == {"subject": "Bea"}
+    context.keep(before, {"activity": None}, {"subject": "Ada"})
+    context.keep(before, {"laps": 3}, {})
+    after = Orders("walk", settings(labels={"activity": "walking", "odd": 1.5}, subject="Bea", length_s=5.0))
+    after.label(*context.recall(after))
+    assert (after.labels, after.metadata) == ({"odd": 1.5, "laps": 3}, {"subject": "Ada"})
+    assert context.recall(Orders("rest", settings())) == ({}, {})
+    changed = Orders("walk", settings(labels={"activity": "resting"}, subject="Bea"))
+    assert context.recall(changed) == ({}, {})
+
+
+def test_a_name_is_said_once_in_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(CONFIG.replace('subject = "nobody"', 'subject = "nobody"\nmetadata = { subject = "Ada" }'))
+    with pytest.raises(ConfigError, match=r"recording.walk.subject.*either subject or metadata.subject"):
+        load(path)
+
+
+def test_a_name_that_a_target_refuses_is_found_where_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    head, _, _ = CONFIG.partition("[target.archive]")
+    moveshelf = '[target.archive]\nkind = "moveshelf"\napi_key_file = "key"\nproject = "org/lab"\n'
+    recording = head.replace('subject = "nobody"', 'subject = "a/b"').replace('targets = ["archive"]\n\n[rec', "\n[rec")
+    path.write_text(recording.replace('condition = "barefoot"', 'targets = ["archive"]') + moveshelf)
+    with pytest.raises(ConfigError) as raised:
+        load(path)
+    assert "recording.walk.subject" in {mistake.path for mistake in raised.value.mistakes}
+
+
+def newest(running: Running, recording: str) -> Capture:
+    return Capture.load(max((running.data / "captures").rglob(f"test.{recording}.*.json")))
+
+
+def captured(running: Running, recording: str, subject: str | None) -> Capture:
+    """A capture of this recording that says this subject, as soon as there is one."""
+    running.until(
+        lambda status: (
+            any((running.data / "captures").rglob(f"test.{recording}.*.json"))
+            and newest(running, recording).document["metadata"].get("subject") == subject
+        )
+    )
+    return newest(running, recording)
+
+
+def test_captures_that_begin_after_it_have_it_also_after_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    with Running(tmp_path, CONFIG) as running:
+        assert captured(running, "walk", "nobody").document["metadata"] == {
+            "subject": "nobody",
+            "condition": "barefoot",
+        }
+        assert captured(running, "photos", None).document["metadata"] == {}
+        here = ("--data", running.data)
+        said = run("session", "monday", "--subject", SECRET, "--condition", "", *here).output
+        assert json.loads(said.splitlines()[0].partition(": ")[2])["metadata"] == {
+            "subject": SECRET,
+            "session": "monday",
+        }
+        run("label", "activity=running", "--recording", "walk", *here)
+        wanted = {"subject": SECRET, "session": "monday"}
+        assert captured(running, "walk", SECRET).document["metadata"] == wanted
+        assert captured(running, "photos", SECRET).document["metadata"] == wanted
+        assert running.terminate()[0] == 0
+        known = {capture.name for capture in running.captures()}
+        running.start()
+        running.until(lambda status: len({c.recording for c in running.captures() if c.name not in known}) == 2)
+        again = [capture for capture in running.captures() if capture.name not in known]
+        assert [capture.document["metadata"] for capture in again] == [wanted] * len(again)
+        assert {c.document["labels"].get("activity") for c in again if c.recording == "walk"} == {"running"}
+        run("session", "--end", *here)
+        assert captured(running, "walk", None).document["metadata"] == {}
+    log = (tmp_path / "daemon.log").read_text()
+    assert SECRET not in log, "the name of a subject is in the log"
+    names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
+    assert len(names) > 20 and not [name for name in names if SECRET in name]
