@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent import commands, journal
+from agent.adoption import take_over
 from agent.answers import Answers
 from agent.assembly import Assembly
 from agent.catalogue import Catalogue
@@ -33,8 +34,6 @@ from agent.main_thread import MainThread
 from agent.monitor import Parts
 from agent.notify import Notify
 from agent.outbox import Outbox
-from agent.pictures import settle
-from agent.rebuild import adopt
 from agent.recorders import Recorders
 from agent.retention import Retention
 from agent.ring import Ring
@@ -166,9 +165,6 @@ class Daemon:
             owed=sync.wake,
         )
         developer = Developer(folder=folder.recording, quarantine=folder.quarantine, finishing=finishing, clock=clock)
-        self._take_over(folder, finishing, developer)
-        self._run(stack, developer.start)
-        stack.callback(lambda: _drain(developer, self._left_s(_DEVELOP_S)))
 
         def needed() -> int:
             return _TO_DEVELOP * sum(negative.nbytes for negative in assembly.negatives())
@@ -176,11 +172,15 @@ class Daemon:
         disk_sync = DiskSync(
             every_s=settings.durable_every_s,
             negatives=lambda: assembly.negatives(),
+            ended=developer.undeveloped,
             finishing=finishing,
             quarantine=folder.quarantine,
             clock=clock,
             date_wait_s=settings.date_wait_s,
         )
+        take_over(folder, finishing, developer, disk_sync, device=device, clock=clock)
+        self._run(stack, developer.start)
+        stack.callback(lambda: _drain(developer, self._left_s(_DEVELOP_S)))
         retention = Retention(
             floor_bytes=settings.free_floor_bytes,
             floor_percent=settings.free_floor_percent,
@@ -253,17 +253,6 @@ class Daemon:
         if mqtt is not None:
             self._run(stack, functools.partial(mqtt.start, obey=obey))
         log.info("recording %s on %s", ", ".join(config.streams), settings.data_dir)
-
-    def _take_over(self, folder: DataFolder, finishing: Finishing, developer: Developer) -> None:
-        """What an earlier run left in the recording folder: pictures are finished, negatives developed."""
-        settle(folder.recording)
-        whole = adopt(folder.recording, quarantine=folder.quarantine)
-        finishing.finish_each(whole, folder.quarantine)
-        negatives = sorted([*folder.recording.glob("*.negative"), *folder.recording.glob("*.negative.part")])
-        for negative in negatives:
-            developer.add(negative)
-        if whole or negatives:
-            log.info("of an earlier run: %d finished captures, %d recordings to develop", len(whole), len(negatives))
 
 
 def run(config_path: Path) -> int:

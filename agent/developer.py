@@ -234,6 +234,10 @@ class Developer:
         stem = negative.name.partition(".negative")[0]
         return [path for path in called(self._folder, stem) if ".negative" not in path.suffixes]
 
+    def undeveloped(self) -> list[Path]:
+        """Negatives not yet developed, with the one in hand; from any thread."""
+        return list(self._waiting)
+
     @property
     def queued(self) -> int:
         """Negatives not yet developed, with the one in hand."""

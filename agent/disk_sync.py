@@ -1,6 +1,7 @@
 """The disk-sync thread: the one place that waits for the disk while recording; a stalling card delays nobody else."""
 
 import logging
+import os
 import queue
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -18,21 +19,26 @@ Redate = Callable[[Capture], Capture]
 
 
 class DiskSync:
-    """Every `every_s` syncs the open negatives and finishes the pictures that came, as one group."""
+    """Every `every_s` syncs the negatives that grew or ended, and finishes the pictures that came as one group."""
 
     def __init__(
         self,
         *,
         every_s: float,
         negatives: Callable[[], Iterable[NegativeWriter]],
+        ended: Callable[[], Iterable[Path]],
         finishing: Finishing,
         quarantine: Path,
         clock: Clock,
         date_wait_s: float,
     ) -> None:
-        """`date_wait_s`: how long a picture waits for a clock that is set, since its name and EXIF are its date."""
+        """`ended`: negatives that nobody writes any more and that are not developed yet, which may take hours.
+
+        `date_wait_s`: how long a picture waits for a clock that is set, since its name and EXIF are its date.
+        """
         self._every_s = every_s
         self._negatives = negatives
+        self._ended = ended
         self._finishing = finishing
         self._quarantine = quarantine
         self._clock = clock
@@ -40,8 +46,8 @@ class DiskSync:
         self._pictures: queue.SimpleQueue[tuple[Capture, Redate]] = queue.SimpleQueue()
         self._undated: list[tuple[Capture, Redate]] = []
         self._kept: list[Capture] = []
-        self._open: list[NegativeWriter] = []
-        """Those that were open a round ago: one that was closed since has an end that was never synced."""
+        self._whole: set[Path] = set()
+        """Those of the ended negatives that are on the disk to their end."""
         self.syncs = 0
         """Of negatives: finishing counts its own."""
         self._failed = 0
@@ -79,23 +85,30 @@ class DiskSync:
 
     def _sync(self) -> OSError | None:
         """Syncs each negative, whatever becomes of the others; what the last one to fail said."""
-        problem, now_open = None, list(self._negatives())
-        for negative in (*(one for one in self._open if one not in now_open), *now_open):
+        problem = None
+        for negative in self._negatives():
             try:
                 self.syncs += negative.sync()
             except OSError as error:
                 problem = error
-        self._open = now_open
+        ended = set(self._ended())
+        self._whole &= ended
+        for path in ended - self._whole:
+            try:
+                self.syncs += _sync(path)
+                self._whole.add(path)
+            except OSError as error:
+                problem = error
         return problem
 
     def _dated(self) -> None:
         """Moves on the pictures whose date is known, and those that have waited long enough for one."""
         while not self._pictures.empty():
             picture, redate = self._pictures.get()
-            if picture.document["start"]["clock"] == "synchronised" or not self._date_wait_ns:
-                self._kept.append(picture)
-            else:
+            if self.waits(picture):
                 self._undated.append((picture, redate))
+            else:
+                self._kept.append(picture)
         if self._undated and self._clock.synchronised():
             while self._undated:
                 picture, redate = self._undated[0]
@@ -104,9 +117,15 @@ class DiskSync:
                 except (ValueError, FileNotFoundError):  # it is no longer whole: finishing says so
                     self._kept.append(picture)
                 self._undated.pop(0)
-        oldest_ns = self._clock.boottime_ns() - self._date_wait_ns
-        while self._undated and self._undated[0][0].document["start"]["boot_time_ns"] < oldest_ns:
+        while self._undated and not self.waits(self._undated[0][0]):
             self._kept.append(self._undated.pop(0)[0])
+
+    def waits(self, picture: Capture) -> bool:
+        """Whether a picture may still get a date: only in its own boot, and for a while."""
+        start = picture.document["start"]
+        if start["clock"] != "unsynchronised" or start["boot_id"] != self._clock.boot_id:
+            return False
+        return self._clock.boottime_ns() - int(start["boot_time_ns"]) < self._date_wait_ns
 
     @property
     def queued(self) -> int:
@@ -120,3 +139,16 @@ class DiskSync:
             "failed": self._failed,
             "error": self._error,
         }
+
+
+def _sync(negative: Path) -> bool:
+    """Puts a file on the disk; False where it is gone, because it has been developed."""
+    try:
+        fd = os.open(negative, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)
+    return True

@@ -4,7 +4,6 @@ A kill loses what was not yet handed to the kernel, a power cut what was not yet
 file, every whole block in it is found again; `agent/negative_records.py` has the layout and the search.
 """
 
-import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -128,12 +127,12 @@ class NegativeWriter:
     def sync(self) -> bool:
         """Puts on the disk what was flushed: a power cut can no longer lose it; whether there was any.
 
-        For the disk-sync thread, which may find the file closed meanwhile, and renamed or (developed) gone.
+        For the disk-sync thread, which may find the file closed meanwhile: then it is another's to sync.
         """
         with self._descriptor_lock:
-            fd = os.dup(self._fd) if self._fd >= 0 else _reopened(self.path, self.path.with_suffix(""))
-        if fd is None:
-            return False
+            if self._fd < 0:
+                return False
+            fd = os.dup(self._fd)
         try:
             size = os.fstat(fd).st_size
             if size == self.synced_bytes:
@@ -157,13 +156,6 @@ class NegativeWriter:
             if self._fd >= 0:
                 fd, self._fd = self._fd, -1
                 os.close(fd)
-
-
-def _reopened(*paths: Path) -> int | None:
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    return None
 
 
 class NegativeReader:

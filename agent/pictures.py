@@ -206,6 +206,11 @@ class PictureWriter:
         return any((folder / (name + suffix)).exists() for folder in folders for suffix in (SUFFIX, ".json"))
 
 
+def fully_named(picture: Capture) -> bool:
+    """Whether its name is a full one, and not that of its second."""
+    return picture.name.endswith(f".{short_id(picture.uuid)}")
+
+
 def settle(folder: Path) -> list[Path]:
     """Ends what a kill interrupted in a recording folder where nobody writes; returns the files it cannot make whole.
 

@@ -49,6 +49,7 @@ class House(pictures.House):
         self.quarantine = self.root / "quarantine"
         database = stack.enter_context(Database(self.root / "agent.db", quarantine=self.quarantine))
         boot = SetClock()
+        boot.boot_id = self.clock.boot_id
         self.catalogue = Catalogue(database, self.captures)
         outbox = Outbox(database, boot_id=boot.boot_id, now=boot.boottime_ns, jitter=random.Random(1))
         self.finishing = Finishing(
@@ -60,9 +61,11 @@ class House(pictures.House):
         )
         self.boot = boot
         self.negatives: list[NegativeWriter] = []
+        self.ended: list[Path] = []
         self.disk_sync = DiskSync(
             every_s=1.0,
             negatives=lambda: self.negatives,
+            ended=lambda: self.ended,
             finishing=self.finishing,
             quarantine=self.quarantine,
             clock=boot,
@@ -243,35 +246,46 @@ def test_a_negative_that_cannot_be_synced_holds_up_neither_others_nor_pictures(
     assert "Input/output" in house.disk_sync.health()["error"]
 
 
-@pytest.mark.parametrize("renamed", [True, False])
-def test_the_end_of_a_negative_is_synced_though_it_waits_to_be_developed(
-    house: House, tmp_path: Path, renamed: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    negative = NegativeWriter(tmp_path / "a.negative.part", HEAD)
-    house.negatives = [negative]
-    house.disk_sync.step()
+def ended(folder: Path) -> NegativeWriter:
+    """Written and finished between two rounds."""
+    negative = NegativeWriter(folder / "a.negative", HEAD)
     negative.write(0, samples(0, 0))
     negative.finish({"reason": "length"})
-    if renamed:
-        negative.path.rename(negative.path.with_suffix(""))
-    house.negatives = []
+    return negative
+
+
+def test_a_negative_that_waits_to_be_developed_is_synced_to_its_end_once(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    negative = ended(tmp_path)
+    house.ended = [negative.path]
     synced = []
     fdatasync = os.fdatasync
     monkeypatch.setattr(os, "fdatasync", lambda fd: (fdatasync(fd), synced.append(os.fstat(fd).st_size)))
     house.disk_sync.step()
     house.disk_sync.step()
     assert synced == [negative.nbytes]
+    assert house.disk_sync.syncs == 1
+
+
+def test_a_negative_that_ended_is_synced_again_after_the_disk_failed(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.ended = [ended(tmp_path).path]
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fdatasync", _raising(OSError(errno.EIO, "Input/output error")))
+        house.disk_sync.step()
+    assert "Input/output" in house.disk_sync.health()["error"]
+    house.disk_sync.step()
+    assert (house.disk_sync.health()["error"], house.disk_sync.syncs) == ("", 1)
 
 
 def test_a_negative_that_is_developed_already_needs_no_sync(house: House, tmp_path: Path) -> None:
-    negative = NegativeWriter(tmp_path / "a.negative.part", HEAD)
-    house.negatives = [negative]
-    house.disk_sync.step()
-    negative.finish({"reason": "length"})
+    negative = ended(tmp_path)
     negative.path.unlink()
-    house.negatives = []
+    house.negatives, house.ended = [negative], [negative.path]
     house.disk_sync.step()
-    assert house.disk_sync.health()["error"] == ""
+    assert (house.disk_sync.health()["error"], house.disk_sync.syncs) == ("", 0)
 
 
 def _raising(error: BaseException) -> Any:
