@@ -1,10 +1,17 @@
 """The registers of a chip on I2C by the fields of its data sheet, for set-up; streaming reads bursts."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from drivers.ports import DriverError
-from drivers.ports.i2c import I2cDevice
+
+
+class Space(Protocol):
+    """Where registers are: an `I2cDevice`, or one whose registers lie in banks."""
+
+    def read(self, register: int, count: int) -> bytes: ...
+
+    def write(self, register: int, data: bytes) -> None: ...
 
 
 class Field(NamedTuple):
@@ -21,7 +28,7 @@ class Field(NamedTuple):
 class Registers:
     """Fields of one chip. Every method raises DriverError."""
 
-    def __init__(self, device: I2cDevice) -> None:
+    def __init__(self, device: Space) -> None:
         self._device = device
 
     def read(self, field: Field) -> int:

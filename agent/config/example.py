@@ -1,6 +1,7 @@
 """config.example.toml: every option there is, commented, made from the Settings themselves."""
 
 import inspect
+import itertools
 import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -19,6 +20,8 @@ example of a value): take the # away to set them. Names of streams, recordings a
 Made by `capture-agent check --example`; what is wrong in a file, and what it will cost, says `capture-agent check`.
 """
 _WIDTH = 112
+_BUSES = 1, 3, 4, 5, 6
+"""Those of a Pi whose pins are free for chips."""
 
 
 def example() -> str:
@@ -31,12 +34,12 @@ def _lines() -> Iterator[str]:
     yield from ("", "[agent]", *_options(described(AgentSettings)))
     cameras: list[str] = []
     sensors: list[str] = []
-    addresses: set[int] = set()
+    places: set[tuple[int, int]] = set()
     for name in DRIVERS.names:
         module = DRIVERS.find(name)
         (cameras if gives_pictures(module) else sensors).append(name)
         yield from ("", "", *_comment(_says(DRIVERS, name)), f"[stream.{name}]", f"driver = {written(name)}")
-        yield from _options(described(module.Settings), f"stream.{name}", _own_address(module.Settings, addresses))
+        yield from _options(described(module.Settings), f"stream.{name}", _own_place(module.Settings, places))
     targets = TARGETS.names
     for name, streams, formats in (("samples", sensors, ["csv"]), ("pictures", cameras, ["jpeg"])):
         if not streams:
@@ -65,17 +68,15 @@ def _takes(target: type, formats: list[str]) -> bool:
     return not taken or bool(set(taken) & set(formats))
 
 
-def _own_address(settings: type, taken: set[int]) -> dict[str, Any]:
-    """An I2C address that no other chip of the example has, where the usual one is taken already."""
+def _own_place(settings: type, taken: set[tuple[int, int]]) -> dict[str, Any]:
+    """Bus and I2C address where no other chip of the example is, as far as they are not the usual ones."""
     field = getattr(settings, "__dataclass_fields__", {}).get("address")
     if field is None:
         return {}
-    if field.default not in taken:
-        taken.add(field.default)
-        return {}
-    free = next(address for address in field.metadata["choices"] if address not in taken)
-    taken.add(free)
-    return {"address": free}
+    places = itertools.product(_BUSES, (field.default, *field.metadata["choices"]))
+    bus, address = next(place for place in places if place not in taken)
+    taken.add((bus, address))
+    return {**({} if bus == _BUSES[0] else {"bus": bus}), **({} if address == field.default else {"address": address})}
 
 
 def _options(found: Iterable[Described], table: str = "", set_here: dict[str, Any] | None = None) -> Iterator[str]:
