@@ -5,8 +5,6 @@ import functools
 import logging
 import os
 import random
-import signal
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -14,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from agent import commands, journal
 from agent.adoption import take_over
 from agent.answers import Answers
 from agent.assembly import Assembly
@@ -28,9 +25,8 @@ from agent.developer import Developer
 from agent.device import identify
 from agent.disk_sync import DiskSync
 from agent.finishing import Finishing
-from agent.folder import Busy, DataFolder
+from agent.folder import DataFolder
 from agent.housekeeping import keep_dates, keep_room, rebuild_catalogue
-from agent.main_thread import MainThread
 from agent.monitor import Parts
 from agent.notify import Notify
 from agent.outbox import Outbox
@@ -45,9 +41,11 @@ from agent.wear import Wear
 from agent.worker import Worker
 from drivers.ports import boottime_ns
 
+from agent import commands
+from agent.main_thread import MainThread
+
 log = logging.getLogger(__name__)
 
-EXIT_BUSY = 75
 _DEVELOP_S = 3.0
 """How long a stopping daemon goes on developing; what is left waits for the next start."""
 _JOIN_S = 5.0
@@ -58,10 +56,14 @@ _TO_DEVELOP = 4
 Start = Callable[[Callable[[str, BaseException], None]], Worker]
 
 
+class CannotBegin(Exception):
+    """The disk does not let anything begin now: it is full, fails, or is not there; the message says which."""
+
+
 class Daemon:
     """Everything that runs on one data folder, as a context: entering starts it, leaving stops it.
 
-    Entering raises Busy where another daemon has the folder.
+    Entering raises Busy where another daemon has the folder, and CannotBegin.
     """
 
     def __init__(self, config: Config, main: MainThread) -> None:
@@ -80,7 +82,10 @@ class Daemon:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._open(stack)
+            try:
+                self._open(stack)
+            except OSError as error:
+                raise CannotBegin(str(error)) from error
             self._stack = stack.pop_all()
         return self
 
@@ -150,7 +155,7 @@ class Daemon:
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
         mqtt = None
         if config.mqtt is not None:
-            from agent.mqtt.service import Mqtt  # noqa: PLC0415  with its library only where there is a broker
+            from agent.mqtt.service import Mqtt
 
             mqtt = Mqtt(config.mqtt, device=device, home=home, database=database, catalogue=catalogue, clock=clock)
             mqtt.listen()
@@ -255,29 +260,6 @@ class Daemon:
         log.info("recording %s on %s", ", ".join(config.streams), settings.data_dir)
 
 
-def run(config_path: Path) -> int:
-    """Runs a daemon until SIGTERM or SIGINT; SIGHUP reloads. The exit code for the process. ConfigError."""
-    main = MainThread()
-    signal.signal(signal.SIGTERM, lambda number, frame: main.stop())
-    signal.signal(signal.SIGINT, lambda number, frame: main.stop())
-    signal.signal(signal.SIGHUP, lambda number, frame: main.hang_up())
-    config: Config | None = load(config_path)
-    sys.setswitchinterval(0.001)  # a reader that waits for the interpreter gets it from the developer sooner
-    journal.set_up()
-    code, notify = 0, Notify()
-    while config is not None:
-        logging.getLogger().setLevel(config.agent.log_level.upper())
-        daemon = Daemon(config, main)
-        try:
-            with daemon:
-                code = daemon.wait(notify)
-        except Busy as error:
-            log.critical("%s", error)
-            return EXIT_BUSY
-        config = daemon.next
-    return code
-
-
 def _beyond_assembly(config: Config) -> Config:
     """What is left of a configuration without what an assembly can change, and what is changed on the fly."""
     agent = dataclasses.replace(config.agent, log_level="info")
@@ -286,7 +268,7 @@ def _beyond_assembly(config: Config) -> Config:
 
 def _chance() -> random.Random:
     """Spreads retries; guards nothing."""
-    return random.Random()  # noqa: S311
+    return random.Random()
 
 
 def _drain(developer: Developer, within_s: float) -> None:

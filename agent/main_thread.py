@@ -51,6 +51,16 @@ class MainThread:
         self.exit_code = EXIT_FAILED
         self._inbox.put(None)
 
+    def rest(self, seconds: float) -> bool:
+        """Waits before there is anything to reload; a SIGHUP cuts it short. Whether somebody asks for the end."""
+        try:
+            answer = self._inbox.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        if answer is not None:
+            answer.put(CommandError("the daemon has not begun yet"))
+        return answer is None
+
     def wait(
         self, notify: Notify, workers: Callable[[], Sequence[Worker]], change: Callable[[], tuple[str, bool]]
     ) -> None:

@@ -11,7 +11,7 @@ def run(config: Path) -> int:
     from agent import memory
 
     memory.compact()  # before there are threads
-    from agent.daemon import run as run_daemon
+    from agent.lifetime import run as run_daemon
 
     try:
         return run_daemon(config)
