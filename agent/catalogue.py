@@ -13,7 +13,8 @@ from typing import Any
 
 from agent.capture import Capture, CaptureConfiguration, sync_directory
 from agent.database import Database
-from agent.folder import called
+from agent.datasets import Datasets
+from agent.deletion import unlink
 from agent.query import Entry, Query, Scalar, where
 
 __all__ = ["Catalogue", "Entry", "Owe", "Query"]
@@ -34,12 +35,22 @@ _COLUMNS = (
 
 
 class Catalogue:
-    """Rows of captures, in the house's database; files lie in `captures/<day>/`. For any thread."""
+    """Rows of captures, in the house's database; files lie in `captures/<day>/`. For any thread.
+
+    docs/catalogue.md shows how programs of others ask it.
+    """
 
     def __init__(self, database: Database, captures: Path) -> None:
         self._database = database
         self._captures = captures
         self._amending = threading.Lock()
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, data_dir: Path | str) -> "Iterator[Catalogue]":
+        """That of a data folder, also while a daemon runs on it. FileNotFoundError, DatabaseDamaged, OtherVersion."""
+        with Database(Path(data_dir) / "agent.db") as database:
+            yield cls(database, Path(data_dir) / "captures")
 
     def add(self, connection: sqlite3.Connection, captures: Sequence[Capture]) -> None:
         """Adds captures, or brings what is known of them to their revision, in the caller's transaction.
@@ -242,38 +253,13 @@ class Catalogue:
         """Completes deletions; bytes of payloads that went. Files that are gone already do not matter."""
         size = 0
         while going := self.oldest("deleting", _PAGE):
-            for entry in going:
-                self._unlink(entry)
-                size += entry.size
-            for day in sorted({entry.day for entry in going}):
-                self._tidy(day)
+            size += sum(entry.size for entry in going)
+            with self._database.reading() as connection:
+                (newest,) = connection.execute("SELECT day FROM capture ORDER BY id DESC LIMIT 1").fetchone()
+            unlink(self._captures, going, newest)
             with self._database.transaction(durable=False) as connection:
                 connection.executemany("UPDATE capture SET deleted = 2 WHERE uuid = ?", [(e.uuid,) for e in going])
         return size
-
-    def _tidy(self, day: str) -> None:
-        """Puts on the disk what went from a day's folder, and removes an empty one when later days have begun."""
-        folder = self._captures / day
-        with self._database.reading() as connection:
-            (newest,) = connection.execute("SELECT day FROM capture ORDER BY id DESC LIMIT 1").fetchone()
-        if not folder.is_dir():
-            return
-        sync_directory(folder)
-        if day < newest and not any(folder.iterdir()):
-            with contextlib.suppress(OSError):  # a late capture has just come into it
-                folder.rmdir()
-
-    def _unlink(self, entry: Entry) -> None:
-        """The sidecar goes last: it knows the payloads' names. Where it does not, all goes that is called like it."""
-        sidecar = self.folder(entry) / f"{entry.name}.json"
-        try:
-            files = Capture.load(sidecar).files
-        except (OSError, ValueError) as error:
-            if not isinstance(error, FileNotFoundError):
-                log.warning("%s: deleted, though its sidecar cannot be read: %s", entry.name, error)
-            files = (*called(sidecar.parent, entry.name), sidecar)
-        for path in files:
-            path.unlink(missing_ok=True)
 
     def forget(self, keep: int) -> int:
         """Removes the rows of deleted captures but the last `keep`, some hundreds at a time; how many went."""
@@ -285,9 +271,30 @@ class Catalogue:
                 "SELECT id FROM capture WHERE standing = 'deleted' ORDER BY thinned, id LIMIT ?",
                 (min(_PAGE, max(0, count - keep)),),
             ).fetchall()
-            for table, column in (("parcel", "capture"), ("tag", "capture"), ("capture", "id")):
+            for table, column in (("parcel", "capture"), ("tag", "capture"), ("dataset", "capture"), ("capture", "id")):
                 connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", rows)  # noqa: S608  our own words
         return len(rows)
+
+    @property
+    def datasets(self) -> Datasets:
+        """Named groups of captures."""
+        return Datasets(self._database)
+
+    def values(self, kind: str) -> dict[str, dict[str, int]]:
+        """{name: {value: captures}} of all labels or metadata, tags (whose value is empty) or streams (their models).
+
+        `kind`: label, metadata, tag or stream; of captures that are here.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT key, value, count(*) FROM tag JOIN capture ON capture.id = tag.capture"
+                " WHERE kind = ? AND deleted = 0 GROUP BY key, value ORDER BY key, value",
+                (kind,),
+            ).fetchall()
+        found: dict[str, dict[str, int]] = {}
+        for key, value, count in rows:
+            found.setdefault(key, {})[value] = count
+        return found
 
 
 def _text(value: Scalar) -> str:

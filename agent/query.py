@@ -44,6 +44,11 @@ class Query:
     """`key`, or `key=value`."""
     metadata: Sequence[str] = ()
     tags: Sequence[str] = ()
+    dataset: str | None = None
+    standing: Sequence[str] = ()
+    """One of these; empty: any."""
+    lasting_ns: int | None = None
+    """Not over before then."""
     name: str | None = None
     """With * and ?, as in a shell."""
     uuid: str | None = None
@@ -69,6 +74,10 @@ def where(query: Query) -> tuple[str, list[Scalar]]:
 
     term("started_ns >= ?", query.since_ns)
     term("started_ns < ?", query.until_ns)
+    term("started_ns + duration_s * 1e9 >= ?", query.lasting_ns)
+    term("id IN (SELECT capture FROM dataset WHERE dataset.name = ?)", query.dataset)
+    if query.standing:
+        term(f"standing IN ({', '.join('?' * len(query.standing))})", *query.standing)
     term("name GLOB ?", query.name)
     term("recording = ?", query.recording)
     term("clock = ?", query.clock)

@@ -32,16 +32,42 @@ CREATE TABLE answered (                  -- commands that came with a correlatio
 """
 
 
+_DATASETS = """
+CREATE TABLE dataset (                   -- named groups of captures
+    name TEXT NOT NULL,
+    capture INTEGER NOT NULL REFERENCES capture (id),
+    PRIMARY KEY (name, capture)
+);
+CREATE INDEX dataset_capture ON dataset (capture);
+"""
+
+
 def _add_messages(database: Any) -> None:
     for statement in _MESSAGES.split(";\n")[:-1]:
         database.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (_add_messages,)
+def _add_datasets(database: Any) -> None:
+    for statement in _DATASETS.split(";\n")[:-1]:
+        database.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (_add_messages, _add_datasets)
 
 VERSION = 1 + len(MIGRATIONS)
 
-TABLES = ("note", "configuration", "capture", "tag", "parcel", "tally", "stock", "queued_message", "answered")
+TABLES = (
+    "note",
+    "configuration",
+    "capture",
+    "tag",
+    "parcel",
+    "tally",
+    "stock",
+    "queued_message",
+    "answered",
+    "dataset",
+)
 
 # No table is WITHOUT ROWID: quick_check of SQLite 3.40 (Debian 12) finds NULLs in them where there are none.
 _ROWS = """
@@ -172,7 +198,7 @@ CREATE TRIGGER capture_removed AFTER DELETE ON capture BEGIN
         ON CONFLICT DO UPDATE SET captures = captures + 1, bytes = bytes + excluded.bytes;
 END;
 """
-SCHEMA = _ROWS + _MESSAGES + _TRIGGERS
+SCHEMA = _ROWS + _MESSAGES + _DATASETS + _TRIGGERS
 
 
 def create(connection: sqlite3.Connection, reason: str) -> None:

@@ -1,14 +1,16 @@
-"""The samples of a capture as series in physical units over time, for pictures."""
+"""The samples of captures as series in physical units over time: of one, or of a range of time."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from agent.capture import Capture, Payload
-from agent.config.modules import FORMATS, configured_module, gives_pictures
+from agent.catalogue import Catalogue
+from agent.formats import format_module
+from agent.query import Entry, Query
 from drivers import Block
 
 Floats = npt.NDArray[np.float64]
@@ -40,8 +42,11 @@ class Samples:
 def sample_payload(capture: Capture) -> Payload:
     """The first payload that can be read back as samples. LookupError where there is none."""
     for payload in capture.payloads:
-        module, _ = configured_module(FORMATS, payload.format, "")
-        if module is not None and not gives_pictures(module):
+        try:
+            module = format_module(payload.format)
+        except (LookupError, ImportError):
+            continue  # of a third party that is no longer installed
+        if not getattr(module, "PICTURES", False):
             return payload
     kinds = ", ".join(payload.format for payload in capture.payloads)
     raise LookupError(f"capture {capture.name} has no samples that can be read: its payloads are {kinds}")
@@ -50,7 +55,7 @@ def sample_payload(capture: Capture) -> Payload:
 def blocks(capture: Capture) -> Iterator[Block]:
     """Its samples, read back from a payload as raw values. ValueError where that is damaged, OSError if it is gone."""
     payload = sample_payload(capture)
-    reader = FORMATS.find(payload.format).Settings().open()
+    reader = format_module(payload.format).Settings().open()
     found: Iterator[Block] = reader.read(capture.path(payload), capture)
     return found
 
@@ -70,6 +75,52 @@ def samples(capture: Capture) -> Samples:
     series.sort(key=lambda one: order.get(one.name, len(order)))
     gaps = sorted(gap for track in tracks.values() for gap in track.gaps_s)
     return Samples(tuple(series), tuple(gaps), max((track.count for track in tracks.values()), default=0))
+
+
+def between(
+    catalogue: Catalogue, query: Query, *, channels: Collection[str] = (), every_s: float = 0.0
+) -> Iterator[tuple[Entry, tuple[Series, ...]]]:
+    """What was measured from `query.since_ns` to before `query.until_ns`, a capture at a time, in the order of start.
+
+    `times_s` is Unix time. `channels`: these alone; empty: all of the query's stream, or of all. `every_s`: means of as
+    many seconds, dated at their beginning; 0: every sample. Captures without samples are passed over. ValueError or
+    OSError where a payload cannot be read.
+    """
+    overlapping = dataclasses.replace(query, since_ns=None, lasting_ns=query.since_ns)
+    since_s, until_s = (None if ns is None else ns / 1e9 for ns in (query.since_ns, query.until_ns))
+    for entry in catalogue.find(overlapping):
+        capture = catalogue.load(entry)
+        wanted = {
+            channel["name"]
+            for stream in capture.document["streams"]
+            if query.stream in (None, stream["name"])
+            for channel in stream["channels"]
+            if not channels or channel["name"] in channels
+        }
+        if not wanted or not any(stream["samples"] for stream in capture.document["streams"]):
+            continue
+        found = [
+            _cut(one, entry.started_ns / 1e9, (since_s, until_s), every_s)
+            for one in samples(capture).series
+            if one.name in wanted
+        ]
+        if found:
+            yield entry, tuple(one for one in found if len(one.times_s))
+
+
+def _cut(series: Series, start_s: float, ends_s: tuple[float | None, float | None], every_s: float) -> Series:
+    """What lies within the ends, in Unix time, as means where these are asked for."""
+    times = series.times_s + start_s
+    keep = ~np.isnan(series.values)
+    if ends_s[0] is not None:
+        keep &= times >= ends_s[0]
+    if ends_s[1] is not None:
+        keep &= times < ends_s[1]
+    times, values = times[keep], series.values[keep]
+    if every_s and len(times):
+        bins, place, counts = np.unique(np.floor(times / every_s), return_inverse=True, return_counts=True)
+        times, values = bins * every_s, np.bincount(place, values) / counts
+    return dataclasses.replace(series, times_s=times, values=values)
 
 
 def _rate_hz(capture: Capture, names: tuple[str, ...]) -> float:

@@ -12,10 +12,10 @@ import pytest
 
 from agent.capture import Capture
 from agent.cli import figures
-from agent.cli.series import Samples, Series
 from agent.cli.store import moment_ns
 from agent.clock import iso
 from agent.folder import DataFolder
+from agent.series import Samples, Series
 from tests.recorded import SECOND, STARTED_NS, make_data_folder, make_negative, run
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from agent.cli.delete import delete
+from agent.cli.looking import series, thumbnail, values
 from agent.cli.place import JSON_OPTION, with_data_dir
 from agent.cli.show import number, print_json, print_table, size, span
 from agent.cli.store import stored, with_filters
@@ -173,7 +175,7 @@ def plot(data_dir: Path, capture: str, output: Path | None, terminal: bool) -> N
     A PNG needs matplotlib (pip install 'capture-agent[plot]'); where it is missing, lines are drawn.
     """
     from agent.cli import figures
-    from agent.cli.series import samples
+    from agent.series import samples
 
     with stored(data_dir) as (catalogue, _):
         found = catalogue.get(capture)
@@ -197,6 +199,10 @@ def plot(data_dir: Path, capture: str, output: Path | None, terminal: bool) -> N
     click.echo(f"{found.name}: {span(found.document['duration_s'])}, {_gaps(drawn.gaps_s)}")
     for line in figures.lines(drawn, shutil.get_terminal_size().columns):
         click.echo(line)
+
+
+for _command in (values, series, thumbnail, delete):
+    captures.add_command(_command)
 
 
 def _gaps(gaps: Sequence[object]) -> str:

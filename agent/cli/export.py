@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from agent.capture import Capture, Payload
-from agent.cli.series import blocks
 from agent.config.modules import FORMATS
 from agent.film import Film
 from agent.negative import NegativeWriter, identity_as_json
+from agent.series import blocks
 from agent.targets import Failed, Refused, verified
 from drivers import Channel, Identity
 

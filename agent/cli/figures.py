@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.cli.series import Floats, Samples, Series
 from agent.cli.show import number
+from agent.series import Floats, Samples, Series
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLOURS = ("#1f6fb2", "#d1682b", "#3f8f4f", "#8a5ab5", "#b5475a", "#6b6b6b", "#2a9d9d", "#b08a1a")

@@ -72,6 +72,7 @@ _FILTERS = (
     click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="With this label; may be repeated."),
     click.option("--metadata", multiple=True, metavar="KEY[=VALUE]", help="With this metadata; may be repeated."),
     click.option("--tag", "tags", multiple=True, help="With this tag; may be repeated."),
+    click.option("--dataset", help="In this dataset."),
     click.option("--name", help="With this name; * and ? as in a shell."),
     click.option("--uuid", help="With this uuid, or its beginning."),
     click.option("--configuration", help="With this capture configuration: its uuid, or its beginning."),
@@ -87,7 +88,7 @@ def with_filters(command: Callable[..., Any]) -> Callable[..., Any]:
         *, since: int | None, until: int | None, label: tuple[str, ...], metadata: tuple[str, ...], **more: Any
     ) -> Any:
         tags = more.pop("tags")
-        plain = {key: more.pop(key) for key in ("stream", "name", "uuid", "configuration", "recording")}
+        plain = {key: more.pop(key) for key in ("stream", "dataset", "name", "uuid", "configuration", "recording")}
         query = Query(since_ns=since, until_ns=until, labels=label, metadata=metadata, tags=tags, **plain)
         return command(query=query, **more)
 

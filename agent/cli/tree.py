@@ -13,6 +13,7 @@ COMMANDS = {
     "check": ("agent.cli.check:check", "Check a configuration; say what it will record and cost."),
     "status": ("agent.cli.status:status", "Show how the daemon, its streams and its targets are."),
     "captures": ("agent.cli.captures:captures", "List, show, export, plot and sum up captures."),
+    "datasets": ("agent.cli.datasets:datasets", "Name groups of captures."),
     "configurations": ("agent.cli.configurations:configurations", "List and show capture configurations."),
     "outbox": ("agent.cli.outbox:outbox", "List, retry and drop what is owed to targets."),
     "label": ("agent.cli.ask:label", "Label what is recorded from now on."),

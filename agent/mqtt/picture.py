@@ -1,15 +1,13 @@
 """The newest picture, small: taken from the captures on the disk, so that no camera and no writer knows of it."""
 
-import io
 import logging
 from collections.abc import Mapping
 from typing import Any
 
 from agent.catalogue import Catalogue
+from agent.thumbnails import small_jpeg
 
 log = logging.getLogger(__name__)
-
-_QUALITY = 70
 
 
 class NewestPicture:
@@ -42,15 +40,8 @@ class NewestPicture:
         return None
 
     def _small(self, content: bytes, name: str) -> bytes | None:
-        from PIL import Image  # noqa: PLC0415  only where pictures are shown
-
         try:
-            with Image.open(io.BytesIO(content)) as image:
-                image.draft("RGB", (self._px, self._px))  # decodes an eighth of what is not needed
-                image.thumbnail((self._px, self._px))
-                small = io.BytesIO()
-                image.convert("RGB").save(small, "JPEG", quality=_QUALITY)
-                return small.getvalue()
+            return small_jpeg(content, self._px)
         except (OSError, ValueError) as error:
             log.warning("mqtt: picture %s cannot be shown: %s", name, error)
             return None
