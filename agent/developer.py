@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.capture import SCHEMA, Capture, Payload
-from agent.clock import Clock, iso
+from agent.clock import Clock, iso, redated
 from agent.database import DatabaseDamaged, DatabaseWaits
 from agent.film import Film
 from agent.finishing import Finishing
@@ -161,9 +161,14 @@ class Developer:
         head = film.head
         started = head["started"]
         wall_ns = started["wall_ns"] + film.start_ns - started["boot_time_ns"]
-        state = started["clock"]
-        if state != "synchronised" and started["boot_id"] == self._clock.boot_id and self._clock.synchronised():
-            wall_ns, state = self._clock.wall_ns(film.start_ns), "redated"
+        start = {
+            "boot_time_ns": film.start_ns,
+            "boot_id": started["boot_id"],
+            "wall_time": iso(wall_ns),
+            **{name: started[name] for name in ("clock", "dated_by") if name in started},
+        }
+        if start["clock"] != "synchronised" and start["boot_id"] == self._clock.boot_id and self._clock.synchronised():
+            start = redated(start, self._clock)
         return {
             "schema": SCHEMA,
             "uuid": head["uuid"],
@@ -173,12 +178,7 @@ class Developer:
             "configuration": head["configuration"],
             "device": head["device"],
             "software": head["software"],
-            "start": {
-                "boot_time_ns": film.start_ns,
-                "boot_id": started["boot_id"],
-                "wall_time": iso(wall_ns),
-                "clock": state,
-            },
+            "start": start,
             "end": {
                 "reason": (film.end or {"reason": "cut off"})["reason"],
                 "damaged": film.damaged,

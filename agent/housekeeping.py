@@ -1,11 +1,10 @@
 """Housekeeping: threads that look after the data folder while everything else goes on."""
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from agent.catalogue import Catalogue, Owe, Query
-from agent.clock import Clock, iso
+from agent.clock import Clock, redated
 from agent.database import Database
 from agent.folder import DataFolder
 from agent.rebuild import rebuild
@@ -83,11 +82,6 @@ def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed
                 log.info("capture %s has its true date now", entry.name)
 
     return lambda failed: Worker("keep dates", run, failed, silence_s=180.0).start()
-
-
-def redated(start: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
-    """The `start` of a sidecar with the wall time that the clock gives its boot time now."""
-    return {**start, "wall_time": iso(clock.wall_ns(start["boot_time_ns"])), "clock": "redated"}
 
 
 def rebuild_catalogue(

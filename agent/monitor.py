@@ -107,7 +107,7 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         "data_dir": str(parts.data_dir),
         "uptime_s": round((now - parts.begun_ns) / 1e9, 1),
         "boot_id": parts.clock.boot_id,
-        "clock": {"synchronised": parts.clock.synchronised()},
+        "clock": {"synchronised": parts.clock.synchronised(), "dated_by": parts.clock.dated_by()},
         "memory_bytes": memory_bytes(),
         "streams": streams,
         "recordings": recordings,

@@ -36,7 +36,7 @@ class WallClock(Protocol):
 
     def wall_ns(self, boot_ns: int) -> int: ...
 
-    def synchronised(self) -> bool: ...
+    def trust(self) -> dict[str, str]: ...
 
 
 class Device(Protocol):
@@ -147,8 +147,7 @@ class PictureWriter:
 
     def _place(self, document: dict[str, Any], jpeg: bytes, replaces: str = "") -> Capture:
         wall_ns = self._clock.wall_ns(document["start"]["boot_time_ns"])
-        state = "synchronised" if self._clock.synchronised() else "unsynchronised"
-        document["start"] = {**document["start"], "wall_time": iso(wall_ns), "clock": state}
+        document["start"] = {**document["start"], "wall_time": iso(wall_ns), **self._clock.trust()}
         tagged = exif.tag(jpeg, _tags(document, wall_ns))
         hashes = Hashes()
         hashes.update(tagged)

@@ -9,7 +9,7 @@ from typing import Any
 from agent.clock import Clock
 from agent.ring import Ring
 from agent.worker import Worker
-from drivers import Block, Driver, DriverError, DriverSettings, Identity, Snapper
+from drivers import Block, Driver, DriverError, DriverSettings, Identity, Snapper, TimeSource
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +96,8 @@ class Stream:
             except DriverError as error:
                 self._fail(error)
             finally:
+                        if isinstance(driver, TimeSource) and (told := driver.utc()) is not None:
+                            self._clock.learn(*told)
                 self._open_driver = None
                 worker.beat()
                 if driver is not None:

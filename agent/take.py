@@ -143,7 +143,7 @@ def open_take(
             "boot_id": clock.boot_id,
             "wall_ns": wall_ns,
             "wall_time": iso(wall_ns),
-            "clock": clock.state(),
+            **clock.trust(),
         },
         "labels": dict(orders.labels),
         "metadata": dict(orders.metadata),

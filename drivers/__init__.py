@@ -24,6 +24,7 @@ __all__ = [
     "Snapper",
     "boottime_ns",
     "check",
+    "TimeSource",
     "driver_module",
     "option",
     "samples_dtype",
@@ -144,6 +145,15 @@ class Snapper(Protocol):
 
 class DriverSettings(Protocol):
     """What TOML says of one driver: a frozen dataclass named `Settings` in the driver's module."""
+@runtime_checkable
+class TimeSource(Protocol):
+    """A driver that knows the time of day, as a GPS receiver does."""
+
+    def utc(self) -> tuple[int, int] | None:
+        """(CLOCK_BOOTTIME, Unix time) of one moment, both in ns, as last told; None where it knows none. What is told
+        may be late, so that the Unix time is too small for its moment, and never early. Asked after each block."""
+
+
 
     def open(self) -> Driver:
         """Opens the port, nothing more. Raises DriverError."""

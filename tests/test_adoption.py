@@ -29,17 +29,15 @@ class SetClock(Clock):
     """A clock that a test sets: a minute after boot, in 1970 until it is known."""
 
     def __init__(self) -> None:
-        super().__init__()
+        nowhere = Path("/nonexistent")
+        super().__init__(nowhere, nowhere, wall=self.shown, kept=lambda: self.known)
         self.now_ns, self.known = MINUTE_NS, False
 
     def boottime_ns(self) -> int:
         return self.now_ns
 
-    def wall_ns(self, boot_ns: int | None = None) -> int:
-        return (self.now_ns if boot_ns is None else boot_ns) + (START_NS if self.known else 0)
-
-    def synchronised(self) -> bool:
-        return self.known
+    def shown(self) -> int:
+        return self.now_ns + (START_NS if self.known else 0)
 
 
 class House:
@@ -127,7 +125,7 @@ def test_what_can_get_no_better_date_is_finished_at_once(house: House, monkeypat
     monkeypatch.undo()
     house.clock.known = True
     dated = house.left(1)
-    house.clock.known = False
+    house.clock = SetClock()
     house.start()
     assert sorted(house.finished()) == sorted([earlier.name, dated.name])
     assert house.disk_sync.queued == 0

@@ -59,6 +59,7 @@ def test_a_picture_becomes_a_whole_capture(house: House) -> None:
         "boot_id": house.clock.boot_id,
         "wall_time": "2024-03-05T06:07:08.250000Z",
         "clock": "synchronised",
+        "dated_by": "service",
     }
     stream = capture.document["streams"][0]
     assert (stream["first"], stream["lost"]) == (41, {"samples": 2, "exact": True})

@@ -56,16 +56,20 @@ def block(first: int, count: int, at_ms: float, **more: int) -> Block:
 
 
 @pytest.fixture
-def run() -> "Callable[[Script, Callable[[Stream], bool]], Stream]":
+def run() -> Callable[..., Stream]:
     """Runs a script in a stream until a condition holds."""
 
-    def until(script: Script, done: Callable[[Stream], bool]) -> Stream:
+    def until(
+        script: Script, done: Callable[[Stream], bool], learn: Callable[[int, int], None] = lambda boot, wall: None
+    ) -> Stream:
+        clock = Clock()
+        clock.learn = learn  # type: ignore[method-assign]
         stream = Stream(
             "s",
             "script",
             script,
             ring=Ring(60, 1 << 20),
-            clock=Clock(),
+            clock=clock,
             jitter=random.Random(1),
             backoff_s=(0.01, 0.02),
         )
@@ -82,7 +86,7 @@ def run() -> "Callable[[Script, Callable[[Stream], bool]], Stream]":
     return until
 
 
-Run = Callable[[Script, Callable[[Stream], bool]], Stream]
+Run = Callable[..., Stream]
 
 
 def test_blocks_reach_the_ring_as_the_driver_gave_them(run: Run) -> None:
@@ -149,6 +153,17 @@ def test_an_exception_that_is_no_driver_error_fails_the_thread_loudly() -> None:
     assert done.wait(5)
     worker.stop(5)
     assert isinstance(failed[0], ZeroDivisionError)
+
+
+def test_a_driver_that_knows_the_time_tells_the_clock(run: Run) -> None:
+    class Receiver(Script):
+        def utc(self) -> tuple[int, int]:
+            return 5_000_000_000, 1_800_000_000_000_000_000
+
+    told: list[tuple[int, int]] = []
+    script = Receiver([[IDENTITY, block(0, 1, 1)]])
+    run(script, lambda stream: bool(told), lambda *time: told.append(time))
+    assert told == [(5_000_000_000, 1_800_000_000_000_000_000)]
 
 
 def test_counters_of_all_openings_add_up(run: Run) -> None:
