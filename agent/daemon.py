@@ -228,6 +228,11 @@ class Daemon:
             self._run(stack, rebuild_catalogue(database, catalogue, owing, folder=folder, wake=sync.wake))
         stack.callback(assembly.close)
         assembly.change(config)
+        metrics = None
+        if config.metrics.listen:
+            from agent.metrics.service import Metrics  # noqa: PLC0415  with the library's server only where it is wanted
+
+            metrics = Metrics(config.metrics, lambda: answers.status())
         answers = Answers(
             Parts(
                 device=device.name,
@@ -248,6 +253,7 @@ class Daemon:
                 context=context,
                 amend=functools.partial(catalogue.amend, owe=owing.owe_again),
                 mqtt=mqtt.health if mqtt else None,
+                metrics=metrics.health if metrics else None,
             )
         )
 
@@ -257,6 +263,8 @@ class Daemon:
         self._run(stack, Control(settings.data_dir, obey).start)
         if mqtt is not None:
             self._run(stack, functools.partial(mqtt.start, obey=obey))
+        if metrics is not None:
+            self._run(stack, metrics.start)
         log.info("recording %s on %s", ", ".join(config.streams), settings.data_dir)
 
 

@@ -67,6 +67,8 @@ class Parts:
     """Replaces the sidecar of a capture by its next revision, and owes that."""
     mqtt: Callable[[], Mapping[str, Any]] | None = None
     """Health of the connection to the broker; None: there is none configured."""
+    metrics: Callable[[], Mapping[str, Any]] | None = None
+    """Of what answers GET /metrics; None likewise."""
 
     @property
     def streams(self) -> Mapping[str, Stream]:
@@ -100,6 +102,7 @@ def snapshot(parts: Parts) -> dict[str, Any]:
     developer = parts.developer.health()
     configuration = parts.configuration()
     mqtt = parts.mqtt() if parts.mqtt else None
+    metrics = parts.metrics() if parts.metrics else None
     stuck = [f"thread {w.name} has shown no life for {w.silence_s:.0f} s" for w in parts.workers() if w.overdue_s()]
     return {
         "version": __version__,
@@ -116,11 +119,13 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         "developer": developer,
         "configuration": configuration,
         "mqtt": mqtt,
+        "metrics": metrics,
         "problems": [
             *stuck,
             *_refused(configuration),
             *_problems(streams, recordings, targets, disk, developer),
             *_unheard(mqtt),
+            *([f"metrics: {metrics['listen']}: {metrics['error']}"] if metrics and metrics["error"] else []),
         ],
     }
 

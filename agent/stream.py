@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.clock import Clock
+from agent.jitter import jitter_s
 from agent.ring import Ring
 from agent.worker import Worker
 from drivers import Block, Driver, DriverError, DriverSettings, Identity, Snapper, TimeSource
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 READ_S = 0.25
 """How long one read may wait; the reader is asked to stop at least this often."""
+
+_JITTER_S = 10.0
 
 
 class Stream:
@@ -93,11 +96,11 @@ class Stream:
                     if block is not None:
                         self._take(block)
                         pause_s = first_s
+                        if isinstance(driver, TimeSource) and (told := driver.utc()) is not None:
+                            self._clock.learn(*told)
             except DriverError as error:
                 self._fail(error)
             finally:
-                        if isinstance(driver, TimeSource) and (told := driver.utc()) is not None:
-                            self._clock.learn(*told)
                 self._open_driver = None
                 worker.beat()
                 if driver is not None:
@@ -189,6 +192,7 @@ class Stream:
             "model": identity.model if identity else "",
             "rate_hz": self.rate_hz(),
             "nominal_hz": identity.rate_hz if identity else None,
+            "jitter_s": jitter_s(self.ring.cursor(_JITTER_S).take()),
             "samples": self.samples,
             "lost": self.lost,
             "lost_exact": self.lost_exact,

@@ -10,6 +10,7 @@ from agent.config.errors import written
 from agent.config.loading import AgentSettings
 from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, gives_pictures
 from agent.config.options import Described, described
+from agent.metrics.settings import MetricsSettings
 from agent.mqtt.settings import MqttSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
@@ -60,6 +61,8 @@ def _lines() -> Iterator[str]:
     yield from ("", "", *_comment("A broker, through which the device is watched and commanded."), "#[mqtt]")
     for line in _options(described(MqttSettings)):
         yield line if line.startswith("#") else f"#{line}"
+    yield from ("", "", *_comment("For those who scrape: /metrics (OpenMetrics) and /healthz."), "#[metrics]")
+    yield from _options(described(MetricsSettings))
 
 
 def _takes(target: type, formats: list[str]) -> bool:

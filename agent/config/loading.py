@@ -16,6 +16,7 @@ from agent.config.options import options
 from agent.config.reader import read
 from agent.config.trigger_checks import triggers
 from agent.formats import FormatSettings
+from agent.metrics.settings import MetricsSettings
 from agent.mqtt.settings import MqttSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
@@ -27,7 +28,8 @@ __all__ = ["AgentSettings", "Config", "ConfigError", "StreamConfig", "TargetConf
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _DEVICE_ID = re.compile(r"[0-9a-f]{8}")
-TABLES = ("agent", "stream", "recording", "target", "mqtt")
+TABLES = ("agent", "stream", "recording", "target", "mqtt", "metrics")
+_SINGLE = ("agent", "mqtt", "metrics")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,7 @@ class Config:
     """Of each recording, in order, by the format's name."""
     mqtt: MqttSettings | None = None
     """None: there is no MQTT."""
+    metrics: MetricsSettings = dataclasses.field(default_factory=MetricsSettings)
 
 
 def owed_by(config: Config) -> tuple[dict[str, tuple[str, ...]], dict[str, Delivery]]:
@@ -145,6 +148,7 @@ class _Reading:
         cameras = {name for name, stream in streams.items() if stream and stream.pictures}
         formats = {name: self._formats(name, recording) for name, recording in recordings.items() if recording}
         mqtt = self._read(MqttSettings, self._table("mqtt"), "mqtt") if "mqtt" in self._document else None
+        metrics = self._read(MetricsSettings, self._table("metrics"), "metrics")
         config = Config(
             self._path,
             agent or AgentSettings(),
@@ -153,6 +157,7 @@ class _Reading:
             {name: target for name, target in targets.items() if target},
             formats,
             mqtt,
+            metrics or MetricsSettings(),
         )
         devices = {name: stream.settings for name, stream in config.streams.items()}
         for name, recording in config.recordings.items():
@@ -192,7 +197,7 @@ class _Reading:
         if isinstance(table, Mapping):
             return table
         self._wrong(
-            name, table, f"a table, written [{name}]" if name in ("agent", "mqtt") else f"tables, written [{name}.NAME]"
+            name, table, f"a table, written [{name}]" if name in _SINGLE else f"tables, written [{name}.NAME]"
         )
         return {}
 
