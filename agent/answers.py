@@ -76,6 +76,9 @@ class Answers:
             raise CommandError("drop needs a target or a capture")
         return self._parts.outbox.drop(self._target(target), self._capture(capture))
 
+    def streams(self) -> dict[str, dict[str, Any]]:
+        return {name: stream.preview() for name, stream in self._parts.streams.items()}
+
     def snapshot(self, stream: str) -> dict[str, Any]:
         found = self._parts.streams.get(stream)
         if found is None:

@@ -10,7 +10,7 @@ from agent.clock import Clock
 from agent.jitter import jitter_s
 from agent.ring import Ring
 from agent.worker import Worker
-from drivers import Block, Driver, DriverError, DriverSettings, Identity, Snapper, TimeSource
+from drivers import Block, Channel, Driver, DriverError, DriverSettings, Identity, Snapper, TimeSource
 
 log = logging.getLogger(__name__)
 
@@ -203,11 +203,33 @@ class Stream:
             "counters": counters,
         }
 
+    def preview(self) -> dict[str, Any]:
+        """What a person wants to see of it now; of a camera the size of its newest picture, in bytes."""
+        last, health = self._last, self.health()
+        shown = (
+            "driver",
+            "model",
+            "state",
+            "error",
+            "rate_hz",
+            "nominal_hz",
+            "jitter_s",
+            "samples",
+            "lost",
+            "lost_exact",
+        )
+        return {
+            **{key: health[key] for key in (*shown, "last_s")},
+            "channels": {c.name: {"value": value, "unit": c.unit} for c, value in self._values(last)},
+            "picture_bytes": None if last is None or not last.jpeg else len(last.jpeg),
+        }
+
     def latest(self) -> dict[str, Any]:
         """The newest sample in physical units, by channel; empty before the first, and for pictures."""
-        last = self._last
-        if last is None or not len(last.samples):
-            return {}
-        identity = self.identity_at(last.segment)
-        row = last.samples[-1]
-        return {c.name: float(row[c.name]) * c.scale + c.offset for c in identity.channels}
+        return {channel.name: value for channel, value in self._values(self._last)}
+
+    def _values(self, block: Block | None) -> list[tuple[Channel, float]]:
+        if block is None or not len(block.samples):
+            return []
+        row = block.samples[-1]
+        return [(c, float(row[c.name]) * c.scale + c.offset) for c in self.identity_at(block.segment).channels]

@@ -50,6 +50,7 @@ path = "{folder}/archive"
 """
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "status": {},
+    "streams": {},
     "snapshot": {"stream": "imu"},
     "label": {"labels": {"activity": "walking"}, "recording": "walk"},
     "session": {"subject": "Ada", "recording": "walk"},

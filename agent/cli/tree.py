@@ -22,6 +22,7 @@ COMMANDS = {
     "trigger": ("agent.cli.ask:trigger", "Record one capture (or take one picture) now."),
     "start": ("agent.cli.ask:start", "Start a recording."),
     "stop": ("agent.cli.ask:stop", "Stop a recording."),
+    "streams": ("agent.cli.streams:streams", "Show newest values, rate, jitter and loss of each stream, also live."),
     "snapshot": ("agent.cli.ask:snapshot", "Show the newest sample of a stream."),
     "reload": ("agent.cli.service:reload_command", "Make the daemon read its configuration again."),
     "sync": ("agent.cli.ask:sync", "Try now what waits for its next attempt."),
