@@ -43,6 +43,19 @@ class Context:
             return {}, {}
         return note["labels"], note["metadata"]
 
+    def forget(self, key: str, value: str) -> None:
+        """Takes a label or metadatum with this value out of what was said; a daemon that runs goes on with it."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            rows = connection.execute("SELECT key, value FROM note WHERE key GLOB 'said of *'").fetchall()
+            for name, text in rows:
+                note = json.loads(text)
+                said = [*note["configured"], note["labels"], note["metadata"]]
+                kept = [{k: v for k, v in one.items() if k != key or v != value} for one in said]
+                if kept != said:
+                    note = {"configured": kept[:2], "labels": kept[2], "metadata": kept[3]}
+                    connection.execute("UPDATE note SET value = ? WHERE key = ?", (json.dumps(note), name))
+
 
 def _key(orders: Orders) -> str:
     return f"said of {orders.name}"

@@ -18,6 +18,8 @@ AUTO_START, AUTO_END, AUTO_SIZE = 0x5F, 0xA0, 19
 """A packet that says which configuration belongs to the stream; no frame starts like it."""
 _AUTO_HEAD = b"\x5f\xb4\x00\x86\x4a"
 _LOCK = 3
+_SURE = 5
+_LONGEST = 258
 _SPAN = 64
 """Frames searched in one go: after damage the next good one is near."""
 
@@ -30,6 +32,20 @@ def is_auto_configuration(packet: bytes) -> bool:
     if len(packet) != AUTO_SIZE or not packet.startswith(_AUTO_HEAD) or packet[-1] != AUTO_END:
         return False
     return int(np.bitwise_xor.reduce(np.frombuffer(packet, np.uint8, AUTO_SIZE - 3, 1))) == packet[-2]
+
+
+def frame_bytes(data: bytes, start: int) -> int:
+    """Bytes of variables in the frames that begin with `start`, where five stand back to back; 0 where none do."""
+    raw = np.frombuffer(data, np.uint8)
+    begins, ends = raw == start, raw == start ^ 0xFF
+    for size in range(3, min(len(raw) // _SURE, _LONGEST) + 1):
+        places = len(raw) - _SURE * size + 1
+        found = np.ones(places, bool)
+        for n in range(_SURE):
+            found &= begins[n * size : n * size + places] & ends[(n + 1) * size - 1 : (n + 1) * size - 1 + places]
+        if found.any():
+            return size - 2
+    return 0
 
 
 class Decoder:

@@ -47,6 +47,19 @@ def header(payload_bytes: int, channel: int, sequence: int) -> bytes:
     return b"\xff" + length.to_bytes(2, "little") + bytes((0, channel)) + (sequence % WRAP).to_bytes(4, "little")
 
 
+def streams(data: bytes) -> bool:
+    """Whether two frames of one size and channel stand back to back in it, with numbers that follow."""
+    at = data.find(b"\xff")
+    while 0 <= at <= len(data) - _HEADER:
+        size = int.from_bytes(data[at + 1 : at + 3], "little")
+        after = data[at + size + 4 : at + size + 4 + _HEADER]
+        number = int.from_bytes(data[at + 5 : at + _HEADER], "little")
+        if size > 6 and data[at + 3] == 0 and after == header(size - 6, data[at + 4], number + 1):
+            return True
+        at = data.find(b"\xff", at + 1)
+    return False
+
+
 class Framer:
     """Cuts a stream of bytes into frames of one size. Holds on to little more than one frame of bytes."""
 

@@ -8,7 +8,7 @@ import functools
 import time
 from collections.abc import Generator
 
-from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers import Channel, DriverError, Hallmark, Identity, _bus, check, option
 from drivers._polled import Mistakes, Polled, Row, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -28,6 +28,7 @@ _RANGES_V = (6.144, 4.096, 2.048, 1.024, 0.512, 0.256)
 _DATA_RATES = (8, 16, 32, 64, 128, 250, 475, 860)
 _SLOWEST = 1.1  # its oscillator may be off by a tenth (7.5)
 _WAKE_S = 0.00003
+HALLMARKS = (Hallmark((0x48, 0x49, 0x4A, 0x4B), CONFIG, {b"\x85\x83": "ADS1115"}, sure=False),)  # table 8: reset
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, Samples, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _bus, check, option
 from drivers._fifo import Fifo, Level
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -39,6 +39,7 @@ LSB_PER_G = 256.0
 """In full resolution, at any range: table 1, "Sensitivity"."""
 RATES_HZ = {3200.0 / 2 ** (15 - code): code for code in range(6, 14)}
 """Table 7: 6.25 to 800 Hz. Faster ones are refused: I2C at 400 kHz carries 800 Hz at most (section "I2C")."""
+HALLMARKS = (Hallmark((0x53, 0x1D), DEVID, {bytes([IDENTITY]): "ADXL345"}),)
 
 
 @dataclasses.dataclass(frozen=True)

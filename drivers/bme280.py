@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator
 from typing import NamedTuple
 
-from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers import Channel, DriverError, Hallmark, Identity, _bus, check, option
 from drivers._polled import Polled, Row, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -40,6 +40,7 @@ MODELS = {0x60: _HUMID, 0x58: _DRY, 0x57: _DRY, 0x56: _DRY}
 """By CHIP_ID; 0x56 and 0x57 are samples of the BMP280."""
 _OVERSAMPLINGS = (1, 2, 4, 8, 16)
 _FILTERS = (0, 2, 4, 8, 16)
+HALLMARKS = (Hallmark((0x76, 0x77), CHIP_ID, {bytes([answer]): model for answer, model in MODELS.items()}),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,7 +20,7 @@ import time
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, _bus, check, option
 from drivers.ports import boottime_ns
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -57,6 +57,7 @@ _CHANNELS = (
     *(Channel(f"LinearAcceleration{axis}", "g", scale=0.001) for axis in "XYZ"),  # [3.6.5.6]
     *(Channel(f"Calibration{name}", dtype="|u1", limits=(-1, 4)) for name in _CALIBRATED),
 )
+HALLMARKS = (Hallmark((0x28, 0x29), CHIP_ID, {bytes([IDENTITY]): "BNO055"}),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, Samples, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _bus, check, option
 from drivers._fifo import Fifo, Level
 from drivers._icm42688 import (
     ACCEL_MODE,
@@ -50,6 +50,7 @@ _SETTLE_S = 0.06  # the gyroscope's start-up; no register may be written for the
 _SETTLE_SAMPLES = 3  # that the filters spoil
 _PACKET = np.dtype([("header", "|u1"), ("axes", ">i2", 6), ("celsius", "|i1"), ("time", ">u2")])
 _HEADER = 0x60  # not empty, acceleration and rotation, of 16 bits
+HALLMARKS = (Hallmark((0x68, 0x69), WHO_AM_I.address, {bytes([who]): model for who, model in MODELS.items()}),)
 
 
 @dataclasses.dataclass(frozen=True)

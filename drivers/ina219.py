@@ -9,7 +9,7 @@ import dataclasses
 import math
 from collections.abc import Generator
 
-from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers import Channel, DriverError, Hallmark, Identity, _bus, check, option
 from drivers._polled import Polled, Row, rate_mistakes, until
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -31,6 +31,7 @@ _SHUNT_LSB_V, _BUS_LSB_V = 10e-6, 4e-3
 _SHUNT_RANGES_MV = (40, 80, 160, 320)
 _AVERAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _CONVERSION_S = 586e-6  # at most, of 12 bits; 7.5
+HALLMARKS = (Hallmark(tuple(range(0x40, 0x50)), CONFIG, {_AFTER_RESET.to_bytes(2, "big"): "INA219"}, sure=False),)
 
 
 @dataclasses.dataclass(frozen=True)

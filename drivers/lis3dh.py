@@ -3,10 +3,12 @@
 import dataclasses
 from collections.abc import Mapping
 
-from drivers import Block, DriverError, Identity, _bus, check, option
+from drivers import Block, DriverError, Hallmark, Identity, _bus, check, option
 from drivers._lis3dh import FASTEST_12_BIT_HZ, G_PER_LSB, IDENTITY, RATES_HZ, WHO_AM_I, Accelerometer
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
+
+HALLMARKS = (Hallmark((0x18, 0x19), WHO_AM_I, {bytes([IDENTITY]): "LIS3DH"}),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Identity, Samples, _bus, check, option, samples_dtype
+from drivers import Block, Hallmark, Identity, Samples, _bus, check, option, samples_dtype
 from drivers._lis3dh import G_PER_LSB, RATES_HZ, Accelerometer
 from drivers._lsm303_magnetometer import ADDRESS as MAGNETOMETER
-from drivers._lsm303_magnetometer import LSB_PER_GAUSS, Magnetometer
+from drivers._lsm303_magnetometer import IDENTITY as MAGNETOMETER_IDENTITY
+from drivers._lsm303_magnetometer import IRA, LSB_PER_GAUSS, Magnetometer
 from drivers._lsm303_magnetometer import RATES_HZ as MAGNETOMETER_RATES_HZ
 from drivers._ready import Ready
 from drivers.ports.i2c import I2cDevice, open_i2c
@@ -24,6 +25,7 @@ from drivers.ports.virtual import Virtual
 
 ACCELEROMETER = 0x19
 _SHORTEST_S, _LONGEST_S = 0.01, 0.05
+HALLMARKS = (Hallmark((MAGNETOMETER,), IRA, {MAGNETOMETER_IDENTITY: "LSM303DLHC"}),)  # the other half has none
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,7 +4,7 @@ import dataclasses
 import time
 from collections.abc import Mapping
 
-from drivers import Block, Channel, DriverError, Identity, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, _bus, check, option
 from drivers._fifo import Fifo
 from drivers._lsm6ds import (
     ACCEL_RANGES_G,
@@ -35,6 +35,7 @@ _RESET_S = 0.02  # 50 us, and 15 ms where the trimming is loaded anew
 _SETTLE_S = 0.08  # the gyroscope turns on in 70 ms at most [4.1]
 _SETTLE_SAMPLES = 3  # that the filters spoil
 _SAMPLE_BYTES = 14  # on the bus: two tagged words
+HALLMARKS = (Hallmark((0x6A, 0x6B), WHO_AM_I.address, {bytes([who]): part.model for who, part in PARTS.items()}),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,14 +6,24 @@ from collections.abc import Mapping
 from drivers import Block, DriverError, Identity, check, option, samples_dtype
 from drivers._fields import Field, fields_mistakes
 from drivers._line import Line, VirtualRows, begin, port_mistakes
-from drivers._mplab_stream import AUTO_START, Decoder
+from drivers._mplab_stream import AUTO_START, Decoder, frame_bytes
 from drivers.ports.uart import Uart, open_uart
 
 _IMU = [
     {"name": name, "type": "int16"}
     for name in ("AccelerometerX", "AccelerometerY", "AccelerometerZ", "GyroscopeX", "GyroscopeY", "GyroscopeZ")
 ]
+_STARTS = (0xA5, 0x03)
+"""Of Microchip's ML loggers, and of MCC's library."""
 _TYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float32", "float64")
+
+
+def looks_like(data: bytes) -> str:
+    """What of ours these bytes of a line are, in words; empty: nothing."""
+    for start in _STARTS:
+        if size := frame_bytes(data, start):
+            return f"an MPLAB Data Visualizer stream: {size} bytes of variables between 0x{start:02X} and its inverse"
+    return ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, Samples, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _bus, check, option
 from drivers._fifo import Fifo, Level
 from drivers._mpu6050 import (
     A_DLPF_CFG,
@@ -39,6 +39,7 @@ from drivers.ports.virtual import Virtual
 _INTERNAL_HZ = 1000.0
 _RESET_S = 0.1  # [4.28] names 100 ms
 _WAKE_S = 0.06  # gyroscope 30 ms, typically; product specification 6.1
+HALLMARKS = (Hallmark((0x68, 0x69), WHO_AM_I.address, {bytes([who]): part.model for who, part in PARTS.items()}),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from drivers import Block, Channel, DriverError, Identity, boottime_ns, check, option, samples_dtype
 from drivers import _ssi1 as ssi1
 from drivers import _ssi2 as ssi2
-from drivers._ssi_handshake import DISCONNECT, Announcement, Handshake
+from drivers._ssi2_frames import streams
+from drivers._ssi_handshake import DISCONNECT, Announcement, Handshake, parsed
 from drivers.ports.uart import Uart, open_uart
 from drivers.ports.virtual import Virtual
 
@@ -17,6 +18,17 @@ _IDLE_S = 1.0
 _USELESS_S = 10.0
 _CONFIRM_S = 0.02
 """Silence after which a version 2 frame needs no successor to be believed."""
+
+
+def looks_like(data: bytes) -> str:
+    """What of ours these bytes of a line are, in words; empty: nothing."""
+    for line in data.splitlines():
+        try:
+            if said := parsed(line):
+                return f"SSI version {said.version}: {', '.join(said.columns)} at {said.rate_hz:g} Hz"
+        except DriverError as error:
+            return f"SSI, which cannot be followed: {error}"
+    return "SSI version 2, under way" if streams(data) else ""
 
 
 @dataclasses.dataclass(frozen=True)

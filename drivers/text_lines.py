@@ -12,6 +12,7 @@ from drivers.ports.uart import Uart, open_uart
 _FAR_OFF_HZ, _FAR_OFF = 10.0, 0.1
 """How far a measured rate may be from the configured one: 10 Hz (Edge Impulse CLI, `data-forwarder.ts`) or 10 %."""
 _FEWEST_PERIODS = 2.5
+_FEWEST_LINES = 3
 _NAME = re.compile(r"[A-Za-z0-9_ -]+")
 
 
@@ -51,6 +52,16 @@ class Settings:
 
     def open(self) -> "TextLines":
         return TextLines(self, open_uart(self.port, self.baud, device="text_lines", virtual=self.virtual.document()))
+
+
+def looks_like(data: bytes) -> str:
+    """What of ours these bytes of a line are, in words; empty: nothing."""
+    survey = Survey()
+    if survey.count(data, 0) < _FEWEST_LINES or survey.layout is None:
+        return ""
+    width, labels = survey.layout
+    names = ": " + ", ".join(label.decode(errors="replace") for label in labels) if labels else ""
+    return f"lines of {width} number{'s' if width > 1 else ''}{names}"
 
 
 class TextLines:

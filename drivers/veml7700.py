@@ -9,7 +9,7 @@ import dataclasses
 import time
 from collections.abc import Generator
 
-from drivers import Channel, DriverError, Identity, _bus, check, option
+from drivers import Channel, DriverError, Hallmark, Identity, _bus, check, option
 from drivers._polled import Polled, Row, rate_mistakes
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
@@ -31,6 +31,7 @@ _FINEST_LUX = 0.0042
 """A count at gain 2 and 800 ms; 84286 before rev. 1.7 said 0.0036, which Vishay has called wrong."""
 _SLOWEST = 1.1
 _START_UP_S = 0.003  # 84323: at least 2.5 ms
+HALLMARKS = (Hallmark((0x10,), ID, {bytes([_ID_CODE]): "VEML7700"}),)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,17 +52,10 @@ def test(ctx: click.Context, name: str | None, config: Path, as_json: bool) -> N
 
 def _tried(settings: Any, home: Any) -> dict[str, Any]:
     """Whether a target is good, what was found, and what is wrong."""
-    from agent.targets import Failed, Later, Probing, Refused, Unreachable
+    from agent.doctor.network import tried
 
-    target = settings.open(home)
-    try:
-        if not isinstance(target, Probing):
-            return {"good": True, "found": ["it cannot be tried without a capture"], "error": ""}
-        return {"good": True, "found": target.probe(), "error": ""}
-    except (Unreachable, Refused, Later, Failed) as error:
-        return {"good": False, "found": [], "error": str(error)}
-    finally:
-        target.close()
+    found, error = tried(settings, home)
+    return {"good": not error, "found": found, "error": error}
 
 
 def _print(name: str, result: dict[str, Any]) -> None:

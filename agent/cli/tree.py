@@ -19,6 +19,7 @@ COMMANDS = {
     "label": ("agent.cli.ask:label", "Label what is recorded from now on."),
     "session": ("agent.cli.ask:session", "Say whose captures begin from now on."),
     "annotate": ("agent.cli.annotate:annotate", "Label, tag and mark a finished capture or parts of it."),
+    "withdraw": ("agent.cli.withdraw:withdraw", "Take captures back, here and at the targets."),
     "trigger": ("agent.cli.ask:trigger", "Record one capture (or take one picture) now."),
     "start": ("agent.cli.ask:start", "Start a recording."),
     "stop": ("agent.cli.ask:stop", "Stop a recording."),

@@ -14,6 +14,12 @@ _BITS = {
 """Of the Raspberry Pi's firmware, vcgencmd get_throttled; 16 more: since the boot."""
 
 
+def throttling(flags: int) -> tuple[list[str], list[str]]:
+    """What holds it back, now and since the boot, of the firmware's bits."""
+    now, ever = ([said for bit, said in _BITS.items() if flags >> shift >> bit & 1] for shift in (0, 16))
+    return now, ever
+
+
 class Machine:
     """Read from time to time; what cannot be read is None."""
 
@@ -29,10 +35,8 @@ class Machine:
         return {
             "cpu_percent": self._cpu_percent(),
             "temperature_c": None if millidegrees is None else int(millidegrees) / 1000,
-            "throttled": None if flags is None else [said for bit, said in _BITS.items() if flags >> bit & 1],
-            "throttled_since_boot": None
-            if flags is None
-            else [s for bit, s in _BITS.items() if flags >> bit >> 16 & 1],
+            "throttled": None if flags is None else throttling(flags)[0],
+            "throttled_since_boot": None if flags is None else throttling(flags)[1],
         }
 
     def _cpu_percent(self) -> float | None:

@@ -173,6 +173,15 @@ class Probing(Protocol):
         """What was found, a line each: credentials tried, a round trip made, nothing left behind. Raises as `put`."""
 
 
+@runtime_checkable
+class Removing(Protocol):
+    """Optional, for a target: can take back what it was given, for `capture-agent withdraw`."""
+
+    def remove(self, capture: str, receipt: Receipt) -> None:
+        """Removes the capture (uuid) that this receipt was given for. Raises as `put`; Refused, which says why, where
+        only a person can."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bundle:
     """How much a target takes at once."""

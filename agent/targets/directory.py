@@ -122,6 +122,38 @@ class Directory:
             raise Unreachable(f"{path}: {error.strerror}") from None
         return [f"{path} takes files; {space.f_bavail * space.f_frsize / 1e9:,.1f} GB are free"]
 
+    def remove(self, capture: str, receipt: Receipt) -> None:
+        """Deletes the files of a receipt, the sidecar last, which has to be this capture's still."""
+        path, files = self._settings.path, receipt.get("files")
+        if receipt.get("path") != path or not isinstance(files, dict):
+            raise Refused(f"it was not delivered to {path}")
+        places = {name: tuple(str(place).split("/")) for name, place in files.items()}
+        if not all(_plain(part) for place in places.values() for part in place):
+            raise Refused(f"its receipt names no files below {path}")
+        try:
+            with self._folder((), make=False):
+                self._remove(capture, list(places.values()))
+        except FileNotFoundError:
+            raise Refused(f"it is not in {path}: somebody removed it, or something else was mounted there") from None
+        except OSError as error:
+            raise Unreachable(f"{path}: {error.strerror}") from None
+
+    def _remove(self, capture: str, places: list[tuple[str, ...]]) -> None:
+        """The last is the sidecar's."""
+        with self._folder(places[-1][:-1], make=False) as folder:
+            with _reading(places[-1][-1], folder) as fd, open(fd, "rb", closefd=False) as file:
+                try:
+                    known = json.loads(file.read()).get("uuid")
+                except (ValueError, AttributeError):
+                    known = None
+            if known != capture:
+                raise Refused(f"{places[-1][-1]} is not this capture's sidecar any more")
+            for place in places:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(place[-1], dir_fd=folder)
+            if self._settings.fsync:
+                _sync_names(folder)
+
     def close(self) -> None:
         """Nothing is held between two parcels."""
 
@@ -139,8 +171,8 @@ class Directory:
         return tuple(folders)
 
     @contextlib.contextmanager
-    def _folder(self, place: tuple[str, ...]) -> Iterator[int]:
-        """A descriptor of the folder `place`, made where needed.
+    def _folder(self, place: tuple[str, ...], *, make: bool = True) -> Iterator[int]:
+        """A descriptor of the folder `place`, made where needed; else FileNotFoundError.
 
         Everything goes through descriptors: when the stick is pulled out, we meet an error, not the folder beneath.
         """
@@ -155,8 +187,9 @@ class Directory:
             for name in place:
                 made = False
                 with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, dir_fd=folder)
-                    made = True
+                    if make:
+                        os.mkdir(name, dir_fd=folder)
+                        made = True
                 if made and self._settings.fsync:
                     _sync_names(folder)
                 inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=folder)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from agent.capture import Capture
-from agent.targets import Bundle, Home, Progress, Receipt, placeholders_of, template_mistake
+from agent.targets import Bundle, Home, Progress, Receipt, Refused, placeholders_of, template_mistake
 from agent.targets._credentials import Credentials
 from agent.targets._http_bundle import Bundles
 from agent.targets._http_files import Addresses, File, quoted
@@ -154,6 +154,25 @@ class Http:
         Whether files are taken there shows with the first capture.
         """
         return [f"{self._top} is there and does not refuse us: it answers {self._server.look(self._top)} to HEAD"]
+
+    def remove(self, capture: str, receipt: Receipt) -> None:
+        """Asks with DELETE for each file that went alone to its own address, the sidecar last."""
+        files = receipt.get("files")
+        if self._method not in ("PUT", "POST") or not isinstance(files, dict):
+            raise Refused("what went as a form, in a bundle or as a resumable upload has no address of its own")
+        try:
+            for name, file in files.items():
+                url = self._server.own(str(file.get("url")))
+                if not url:
+                    raise Refused(f"{name} went to another server")
+                answer = self._server.request("DELETE", url, {})
+                if answer.status in (403, 405, 501):
+                    raise Refused(f"the server takes no DELETE of {name}: {answer.status}")
+                if answer.status not in (404, 410):
+                    accept(answer)
+        except Exception as error:
+            self._server.censor(error, Progress())
+            raise
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

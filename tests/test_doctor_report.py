@@ -1,0 +1,201 @@
+"""The doctor and the far ends, the command, and the bundle in which no secret may be."""
+
+import json
+import socket
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from agent.doctor.bundle import write
+from agent.doctor.examination import examine
+from agent.doctor.network import broker, targets
+from agent.doctor.redaction import REMOVED, Redaction
+from agent.doctor.scene import Account, Scene
+from tests.machine import changed, machine, programs, worst
+from tests.mosquitto import Mosquitto, needs_mosquitto
+from tests.receiver import Receiver
+from tests.recorded import run
+
+VIRTUAL = '[stream.imu]\ndriver = "mpu6050"\nbus = "virtual"\n'
+
+
+@needs_mosquitto
+def test_a_broker_that_lets_us_in_and_hears_nothing_of_it(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker", tls=True) as far, far.listener() as listener:
+        scene = machine(tmp_path, VIRTUAL + far.table())
+        found = worst(list(broker(scene)))
+        assert found.state == "ok" and "TLS, certificate verified, user edge" in found.seen
+        wrong = far.table(password_file=f'"{tmp_path}/wrong"')
+        (tmp_path / "wrong").write_text("not-this-one")
+        found = worst(list(broker(machine(tmp_path, VIRTUAL + wrong))))
+        assert found.state == "fail" and "refuses user 'edge'" in found.seen and "password_file" in found.remedy
+        strange = far.table(ca_file=f'"{far.folder}/stranger.crt"')
+        assert "certificate is not accepted" in worst(list(broker(machine(tmp_path, VIRTUAL + strange)))).seen
+        assert listener.messages == []  # no will, no status: the daemon's own topics are left alone
+    assert "cannot be reached at 127.0.0.1" in worst(list(broker(scene))).seen.replace("::1, ", "").replace(", ::1", "")
+
+
+def test_a_broker_whose_name_is_not_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*place: object, **more: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    scene = machine(tmp_path, VIRTUAL + '[mqtt]\nhost = "broker.invalid"\n')
+    monkeypatch.setattr("agent.doctor.network.socket.getaddrinfo", unknown)
+    found = worst(list(broker(scene)))
+    assert found.state == "fail" and "not known" in found.seen and "DNS" in found.remedy
+    assert not list(broker(machine(tmp_path, VIRTUAL)))
+
+
+def test_each_target_is_tried_whatever_another_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nas").mkdir()
+    (tmp_path / "token").write_text("s3cret-token")
+    with Receiver(authorization="Bearer other") as receiver:
+        scene = machine(
+            tmp_path,
+            VIRTUAL
+            + f'[target.good]\nkind = "directory"\npath = "{tmp_path}/nas"\n'
+            + f'[target.gone]\nkind = "directory"\npath = "{tmp_path}/none"\n'
+            + f'[target.lab]\nkind = "http"\nurl = "{receiver.url}/{{file}}"\ntoken_file = "{tmp_path}/token"\n',
+        )
+        found = {finding.about: finding for finding in targets(scene)}
+        assert {name: finding.state for name, finding in found.items()} == {
+            "target good": "ok",
+            "target gone": "fail",
+            "target lab": "fail",
+        }
+        assert "credentials" in found["target lab"].seen and "s3cret" not in str(found)
+
+    def odd(target: object) -> None:
+        raise RuntimeError("what nobody expected")
+
+    monkeypatch.setattr("agent.targets.directory.Directory.probe", odd)
+    assert [f.seen for f in targets(scene) if f.about == "target good"] == ["RuntimeError: what nobody expected"]
+
+
+SECRETS = (
+    "hunter2-pass",
+    "tok3n-of-the-lab",
+    "AKIAI0SFODNN7",
+    "s1gnatureINquery",
+    "c0mment-secret",
+    "renewed-by-platform",
+)
+CONFIG = f"""\
+{VIRTUAL}
+# my old password was {SECRETS[4]}
+[target.lab]
+kind = "http"
+url = "https://bob:{SECRETS[0]}@lab.example/up/{{file}}?sig={SECRETS[3]}"
+token_file = "lab-token"
+[target.store]
+kind = "objectstore"
+url = "https://captures.s3.example"
+access_key = "{SECRETS[2]}"
+secret_file = "store-secret"
+"""
+
+
+@pytest.fixture
+def secretive(tmp_path: Path) -> Scene:
+    """A machine with secrets in its configuration, its files and its log."""
+    log = (
+        f"put to https://bob:{SECRETS[0]}@lab.example/up/a.csv?sig={SECRETS[3]} failed\n"
+        f"Authorization: Bearer {SECRETS[1]}\n"
+        f"{{'token': '{SECRETS[1]}'}} password={SECRETS[0]} and a plain line\n"
+        f"platform said {SECRETS[5]}\n"
+    )
+    scene = machine(tmp_path, CONFIG, run=programs(journalctl=log))
+    scene.path("run/systemd/system").mkdir(parents=True)
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "lab-token").write_text(f"{SECRETS[1]}\n")
+    (scene.data_dir / "secrets").mkdir()
+    (scene.data_dir / "secrets" / "platform.json").write_text(json.dumps({"access": SECRETS[5]}))
+    return changed(scene, credentials=secrets)
+
+
+def contents(path: Path) -> dict[str, str]:
+    with tarfile.open(path) as archive:
+        return {
+            Path(entry.name).name: file.read().decode() for entry in archive if (file := archive.extractfile(entry))
+        }
+
+
+def test_no_secret_is_in_the_bundle(secretive: Scene, tmp_path: Path) -> None:
+    found = list(examine(changed(secretive, config=None)))
+    write(tmp_path / "report.tar.gz", secretive, found)
+    files = contents(tmp_path / "report.tar.gz")
+    assert set(files) == {"doctor.json", "configuration.json", "status.json", "versions.json", "journal.txt"}
+    for name, text in files.items():
+        for secret in SECRETS:
+            assert secret not in text, f"{secret} is in {name}"
+    assert (tmp_path / "report.tar.gz").stat().st_mode & 0o777 == 0o600
+    # and what is no secret still is
+    assert "and a plain line" in files["journal.txt"] and "lab.example/up/a.csv" in files["journal.txt"]
+    lab = json.loads(files["configuration.json"])["target"]["lab"]
+    assert lab == {
+        "kind": "http",
+        "url": f"https://{REMOVED}@lab.example/up/{{file}}?{REMOVED}",
+        "token_file": "lab-token",
+    }
+    assert json.loads(files["versions.json"])["packages"]["numpy"]
+    with pytest.raises(FileExistsError):
+        write(tmp_path / "report.tar.gz", secretive, found)
+
+
+def test_a_configuration_that_is_not_toml_is_not_told(secretive: Scene, tmp_path: Path) -> None:
+    secretive.config_path.write_text(f'password = "{SECRETS[0]}\nno toml {SECRETS[2]}')
+    write(tmp_path / "report.tar.gz", changed(secretive, config=None), [])
+    text = contents(tmp_path / "report.tar.gz")["configuration.json"]
+    assert "cannot be read" in text and not [secret for secret in SECRETS if secret in text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://user:SECRET0@host/path",
+        "mqtts://SECRET0@host",
+        "GET https://host/a?X-Amz-Signature=SECRET0&b=SECRET0",
+        "x-api-key: SECRET0",
+        "Authorization: Basic SECRET0",
+        '{"password": "SECRET0", "a": 1}',
+        "client_secret=SECRET0&grant_type=x",
+        "api_key='SECRET0'",
+    ],
+)
+def test_secrets_that_nobody_knows_are_found_by_where_they_stand(text: str) -> None:
+    assert "SECRET0" not in Redaction([]).text(text)
+
+
+def test_what_is_no_secret_stays() -> None:
+    document = {
+        "commands_per_s": 5.0,
+        "token_file": "lab-token",
+        "require_mount": True,
+        "url": "https://lab.example/{date}",
+        "pin": 17,
+        "headers": {"X-Room": "12"},
+        "api_key_id": "0123",
+        "list": [{"secret": "abc"}],
+    }
+    kept = Redaction([]).document(document)
+    assert kept == document | {"headers": {"X-Room": REMOVED}, "api_key_id": REMOVED, "list": [{"secret": REMOVED}]}
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nas").mkdir()
+    scene = machine(tmp_path, VIRTUAL + f'[target.nas]\nkind = "directory"\npath = "{tmp_path}/nas"\n')
+    scene = changed(scene, account=Account("root", 0, frozenset()))
+    config = scene.config_path
+    # not this machine: its boards would start anew when they are listened to
+    monkeypatch.setattr(Scene, "here", lambda config, buses: scene)
+    done = run("doctor", "--config", config, "--bundle", tmp_path / "b.tar.gz", "--json", code=0)
+    document = json.loads(done.stdout)
+    assert document["good"] and {"target nas", "data folder", "clock"} <= {one["about"] for one in document["findings"]}
+    assert json.loads(contents(tmp_path / "b.tar.gz")["doctor.json"]) == document
+    assert "have a look" in done.stderr
+    assert "choose another name" in run("doctor", "--config", config, "--bundle", tmp_path / "b.tar.gz", code=1).output
+    (tmp_path / "nas").rmdir()
+    said = run("doctor", "--config", config, code=1).output
+    assert "FAIL target nas: " in said and "     -> " in said and "1 to mend" in said
