@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from drivers._hallmark import Hallmark
 from drivers.ports import DriverError, boottime_ns
 from drivers.settings import SettingsError, check, option
 
@@ -18,6 +19,7 @@ __all__ = [
     "DriverError",
     "DriverSettings",
     "Expecting",
+    "Hallmark",
     "Identity",
     "Samples",
     "SettingsError",

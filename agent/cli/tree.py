@@ -11,6 +11,7 @@ COMMANDS = {
     "run": ("agent.cli.service:run_command", "Run the daemon in the foreground."),
     "demo": ("agent.cli.service:demo_command", "Show everything at work with virtual sensors, in 15 s."),
     "check": ("agent.cli.check:check", "Check a configuration; say what it will record and cost."),
+    "doctor": ("agent.cli.doctor:doctor", "Check everything, and say what to do."),
     "status": ("agent.cli.status:status", "Show how the daemon, its streams and its targets are."),
     "captures": ("agent.cli.captures:captures", "List, show, export, plot and sum up captures."),
     "datasets": ("agent.cli.datasets:datasets", "Name groups of captures."),
