@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-together test-alone check bench bench-compare soak example install uninstall deb pins system clean
+.PHONY: demo test test-together test-alone hardware check bench bench-compare soak example install uninstall deb pins system clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,6 +21,9 @@ test-together: $(STAMP)  # most of them wait for something most of the time
 
 test-alone: $(STAMP)
 	$(BIN)/python -m pytest -m 'alone and not soak' $(ARGS) || [ $$? = 5 ]  # 5: ARGS chose none of these
+
+hardware: $(STAMP)  # the drivers' contract on a real board: I2C_BUS=1 ARGS="-k mpu6050"
+	$(BIN)/python -m pytest -m hardware -rs $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff check .

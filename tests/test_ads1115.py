@@ -31,6 +31,8 @@ def sent(first: int, count: int, inputs: tuple[str, ...] = FOUR, range_v: float 
 
 
 class TestContract(DriverContract):
+    on_demand = True
+
     def settings(self, **virtual: Any) -> Settings:
         return Settings(bus="virtual", rate_hz=10, data_rate=475, virtual=Virtual(**virtual))
 

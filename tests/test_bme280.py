@@ -37,6 +37,8 @@ def sent(first: int, count: int, bits: int = 16) -> Samples:
 
 
 class TestContract(DriverContract):
+    on_demand = True
+
     def settings(self, **virtual: Any) -> Settings:
         return virtual_settings(virtual=virtual)
 

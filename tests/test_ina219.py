@@ -29,6 +29,8 @@ def sent(first: int, count: int, *, shunt_ohm: float = 0.1, most: int = 32000) -
 
 
 class TestContract(DriverContract):
+    on_demand = True
+
     def settings(self, **virtual: Any) -> Settings:
         return Settings(bus="virtual", rate_hz=10, averages=2, virtual=Virtual(**virtual))
 
