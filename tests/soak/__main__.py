@@ -1,0 +1,144 @@
+"""`python -m tests.soak --minutes 10 --seed 7`: voyages until the time is over; the results go to bench/SOAK.md."""
+
+import argparse
+import dataclasses
+import datetime
+import random
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from agent import control
+from tests.running import done
+from tests.soak import damage, far_faults, process_faults, record
+from tests.soak.ledger import Account, balance
+from tests.soak.voyage import Voyage
+
+
+def sail(folder: Path, seed: str, faults: int, only: str = "") -> tuple[Voyage, Account]:
+    """One voyage through that many faults, and its account. `only`: nothing but faults of this name."""
+    chance = random.Random(seed)
+    root = shutil.which("mount") is not None and _root()
+    disk = chance.choice(("", "", "", "ext4", "tmpfs"))
+    if only == "disk_full":
+        disk = chance.choice(("ext4", "tmpfs"))
+    voyage = Voyage(folder, chance, disk=disk if root else "", sensors=chance.random() < 0.4)
+    with voyage:
+        known = [*process_faults.possible(voyage), *far_faults.possible(voyage), *damage.FAULTS]
+        known = [fault for fault in known if only in ("", fault.__name__)]
+        for _ in range(faults if known else 0):
+            fault = chance.choice(known)
+            voyage.faults[fault.__name__] += 1
+            voyage.life.troubled.add(fault.__name__)
+            print(f"  {fault.__name__}", end="", flush=True)
+            time.sleep(chance.uniform(0, 1.5))
+            try:
+                fault(voyage)
+            except (control.NoDaemon, control.CommandError, EOFError):
+                pass  # it ended while it was asked; what follows starts it again
+            print(" (ended by itself)" if voyage.revive() else "", end="", flush=True)
+        status = _arrive(voyage)
+        voyage.end()
+        for stream, lines in voyage.schedule.items():
+            for life in voyage.lives:
+                for line in lines:
+                    at, kind, _ = line.split()
+                    if float(at) < (life.ended_ns - life.begun_ns) / 1e9 - 2:
+                        voyage.faults[f"{stream} {kind}"] += 1
+        return voyage, balance(voyage, status)
+
+
+def _arrive(voyage: Voyage) -> dict[str, Any]:
+    """Ends all recordings, owes refused parcels again, and waits until all is delivered; the status by then."""
+    for attempt in range(5):
+        try:
+            for name in voyage.look()["recordings"]:
+                voyage.ask("stop", recording=name)
+            voyage.ask("sync")
+            voyage.look(done, 90)
+            if any(target["refused"] for target in voyage.life.status["targets"].values()):
+                voyage.ask("retry")
+                voyage.ask("sync")
+                voyage.look(done, 90)
+            return voyage.look()
+        except (control.NoDaemon, control.CommandError, EOFError, ConnectionError):
+            if attempt == 4:
+                raise
+            voyage.revive()
+    raise AssertionError
+
+
+def _root() -> bool:
+    import os
+
+    return os.geteuid() == 0
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    options.add_argument("--minutes", type=float, default=10.0)
+    options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
+    options.add_argument("--voyage", type=int, default=-1, help="only this one of them")
+    options.add_argument("--only", default="", help="only faults of this name")
+    options.add_argument("--faults", type=int, default=8, help="of one voyage")
+    options.add_argument("--keep", type=Path, help="where folders of voyages that do not balance are kept")
+    options.add_argument("--dry", action="store_true", help="leave bench/SOAK.md as it is")
+    given = options.parse_args()
+    print(f"seed {given.seed}", flush=True)
+    begun, number = time.monotonic(), max(0, given.voyage)
+    faults, restarts, sums, unbalanced = Counter(), Counter(), Counter(), []
+    worst, voyages = 0.0, 0
+    while time.monotonic() - begun < given.minutes * 60:
+        folder = Path(tempfile.mkdtemp(prefix="soak-"))
+        print(f"voyage {number}:", end="", flush=True)
+        try:
+            voyage, account = sail(folder / "sea", f"{given.seed}.{number}", given.faults, given.only)
+            faults += voyage.faults
+            restarts += voyage.restarts
+            sums += Counter({k: v for k, v in dataclasses.asdict(account).items() if isinstance(v, int)})
+            worst = max(worst, account.worst_kill_ms)
+            complaints = account.complaints
+        except Exception:
+            complaints = [traceback.format_exc()]
+        voyages += 1
+        print(f"\n  {'balanced' if not complaints else 'DOES NOT BALANCE'}", flush=True)
+        for text in complaints:
+            print(f"  - {text}", flush=True)
+        if complaints:
+            unbalanced.append(f"voyage {number}: {_last(complaints[0])}")
+            if given.keep:
+                shutil.copytree(folder, given.keep / f"{given.seed}.{number}", dirs_exist_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        number += 1
+        if given.voyage >= 0:
+            break
+    run = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "seed": given.seed,
+        "minutes": (time.monotonic() - begun) / 60,
+        "voyages": voyages,
+        "faults": faults,
+        "restarts": restarts,
+        "account": sums,
+        "worst_kill_ms": worst,
+        "unbalanced": unbalanced,
+    }
+    if not given.dry:
+        record.add(run)
+    return 1 if unbalanced else 0
+
+
+def _last(complaint: str) -> str:
+    """Its first line; of a traceback, what was raised."""
+    lines = complaint.strip().splitlines()
+    place = next((at for at, line in enumerate(lines) if line.startswith("AssertionError")), 0)
+    return lines[place][:200].replace("|", "/")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,154 @@
+"""Faults of the process: killed, stopped, short of descriptors or memory, two on one folder, its clock, its disk."""
+
+import os
+import resource
+import signal
+import subprocess
+import time
+
+from tests.soak.voyage import FIU, Voyage
+
+
+def sigkill(voyage: Voyage) -> None:
+    time.sleep(voyage.chance.uniform(0, 0.7))
+    voyage.kill()
+    voyage.sail()
+
+
+def sigterm(voyage: Voyage) -> None:
+    code = voyage.end()
+    assert code == 0, f"SIGTERM: exit code {code}\n{voyage.log()}"
+    voyage.sail()
+
+
+def sigstop(voyage: Voyage) -> None:
+    os.kill(voyage.pid, signal.SIGSTOP)
+    time.sleep(voyage.chance.uniform(0.05, 3))
+    os.kill(voyage.pid, signal.SIGCONT)
+
+
+def stopped_and_killed(voyage: Voyage) -> None:
+    os.kill(voyage.pid, signal.SIGSTOP)
+    voyage.kill()
+    voyage.sail()
+
+
+def few_descriptors(voyage: Voyage) -> None:
+    used = max(int(name) for name in os.listdir(f"/proc/{voyage.pid}/fd")) + 1
+    hard = resource.prlimit(voyage.pid, resource.RLIMIT_NOFILE)[1]
+    resource.prlimit(voyage.pid, resource.RLIMIT_NOFILE, (used + voyage.chance.randrange(3), hard))
+    time.sleep(voyage.chance.uniform(1, 3))
+    _lift(voyage, resource.RLIMIT_NOFILE, hard)
+
+
+def little_memory(voyage: Voyage) -> None:
+    with open(f"/proc/{voyage.pid}/statm") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    hard = resource.prlimit(voyage.pid, resource.RLIMIT_AS)[1]
+    resource.prlimit(voyage.pid, resource.RLIMIT_AS, (used + voyage.chance.randrange(1 << 20), hard))
+    time.sleep(voyage.chance.uniform(1, 3))
+    _lift(voyage, resource.RLIMIT_AS, hard)
+
+
+def _lift(voyage: Voyage, what: int, hard: int) -> None:
+    if voyage.alive:
+        resource.prlimit(voyage.pid, what, (hard, hard))
+
+
+def two_daemons(voyage: Voyage) -> None:
+    second = voyage.second()
+    said = second.stderr.decode()
+    assert second.returncode != 0, "a second daemon ran on the same folder"
+    assert "another capture-agent runs on" in said, said
+    assert voyage.alive, "the second daemon ended the first"
+
+
+def clock_step(voyage: Voyage) -> None:
+    part = voyage.wall.with_suffix(".part")
+    part.write_text(f"{voyage.chance.choice((-86400, -3600, -2, 2, 3600, 86400, 40_000_000)):+d}")
+    part.rename(voyage.wall)  # never read half written
+    time.sleep(voyage.chance.uniform(0.2, 2))
+
+
+def slow_fsync(voyage: Voyage) -> None:
+    voyage.slow_fsync.write_text(f"{voyage.chance.uniform(0.2, 3):.2f}")
+    time.sleep(voyage.chance.uniform(1, 4))
+    voyage.slow_fsync.unlink()
+
+
+def _io_errors(voyage: Voyage, points: tuple[str, ...]) -> None:
+    share, number = voyage.chance.choice((0.02, 0.2, 1.0)), voyage.chance.choice((5, 28))
+    orders = [f"enable_random name=posix/io/{p},probability={share},failinfo={number}" for p in points]
+    lifted = [f"disable name=posix/io/{p}" for p in points]
+    _control(voyage, orders)
+    time.sleep(voyage.chance.uniform(0.5, 3))
+    if voyage.alive:
+        _control(voyage, lifted)
+
+
+def _control(voyage: Voyage, orders: list[str]) -> None:
+    command = ["fiu-ctrl", "-f", str(voyage.fiu)]
+    for order in orders:
+        command += ["-c", order]
+    done = subprocess.run([*command, str(voyage.pid)], capture_output=True, timeout=20, check=False)
+    assert done.returncode == 0 or not voyage.alive, done.stderr
+
+
+def write_errors(voyage: Voyage) -> None:
+    _io_errors(voyage, ("rw/write", "rw/pwrite"))
+
+
+def fsync_errors(voyage: Voyage) -> None:
+    _io_errors(voyage, ("sync/fsync", "sync/fdatasync"))
+
+
+def rename_errors(voyage: Voyage) -> None:
+    _io_errors(voyage, ("dir/rename",))
+
+
+def disk_full(voyage: Voyage) -> None:
+    filler = voyage.data / "filler"
+    with filler.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 16))
+        except OSError:
+            pass
+        try:
+            while True:
+                file.write(bytes(512))
+        except OSError:
+            pass
+    time.sleep(voyage.chance.uniform(1, 8))
+    filler.unlink()
+    begun = time.monotonic()
+    if not voyage.alive:
+        return
+    try:
+        before = voyage.look()
+        voyage.look(
+            lambda status: all(
+                one["state"] == "recording" and one["samples"] > before["recordings"][name]["samples"]
+                for name, one in status["recordings"].items()
+            ),
+            30,
+        )
+    except EOFError:
+        return
+    took = time.monotonic() - begun
+    assert took <= 12, f"it took {took:.1f} s after a full disk until everything was recorded again"
+
+
+ALWAYS = (sigkill, sigkill, sigkill, sigstop, stopped_and_killed, sigterm, few_descriptors, little_memory, two_daemons)
+
+
+def possible(voyage: Voyage) -> list:
+    """The faults of this kind that can happen on this voyage."""
+    found = [*ALWAYS, slow_fsync]
+    if all(path.exists() for path in FIU):
+        found += [write_errors, fsync_errors, rename_errors]
+    if voyage.wall.exists():
+        found += [clock_step, clock_step]
+    if voyage.disk:
+        found += [disk_full, disk_full, disk_full]
+    return found

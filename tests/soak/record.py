@@ -1,0 +1,90 @@
+"""bench/SOAK.md: what all voyages so far have shown, added up, with the seeds that repeat them."""
+
+import json
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+_ROOT = Path(__file__).parents[2]
+_SUMS = _ROOT / "bench" / "soak.json"
+_PAGE = _ROOT / "bench" / "SOAK.md"
+_WORDS = {
+    "rows": "samples in files, each compared with what the sensor sent",
+    "lost_exact": "samples lost and counted exactly by the wire",
+    "lost_estimated": "samples lost and estimated (FIFOs that ran over, devices without power)",
+    "unrecorded": "samples not written, and counted so (a disk that was full or failed)",
+    "damaged": "samples that the harness destroyed on the disk",
+    "garbled": "samples changed on the line past its own checksum",
+    "with_the_daemon": "samples missing in lives that the daemon ended by itself",
+    "pictures": "pictures, each compared with the camera's",
+    "captures": "captures",
+    "delivered": "deliveries, each file compared",
+    "deleted": "captures deleted here after delivery, to make room",
+    "quarantined": "files in quarantine, each with its reason",
+    "kills": "kills of a daemon that had nothing else to suffer, whose cost was measured",
+}
+
+
+def add(run: dict[str, Any]) -> None:
+    """Adds one run to the sums and writes the page anew."""
+    runs = json.loads(_SUMS.read_text()) if _SUMS.exists() else []
+    runs.append({"commit": _commit(), "machine": _machine(), **run})
+    _SUMS.write_text(json.dumps(runs, indent=1) + "\n")
+    _PAGE.write_text(_page(runs))
+
+
+def _page(runs: list[dict[str, Any]]) -> str:
+    faults, restarts, sums = _sum(runs, "faults"), _sum(runs, "restarts"), _sum(runs, "account")
+    worst = max(run["worst_kill_ms"] for run in runs)
+    lines = [
+        "# The soak: faults so far",
+        "",
+        "Written by `python -m tests.soak --minutes M --seed S` (`make soak`): voyages of a real daemon with virtual",
+        "sensors, two HTTP servers, an archive folder and a broker, through faults drawn from the seed. After each",
+        "voyage every sample and picture in every file is compared with what the sensor sent, every delivered file",
+        "with its hash, and what is missing with the counters.",
+        "",
+        "| fault | times |",
+        "|---|---|",
+        *(f"| {name.replace('_', ' ')} | {count} |" for name, count in sorted(faults.items())),
+        "",
+        "| ledger | |",
+        "|---|---|",
+        f"| voyages | {sum(run['voyages'] for run in runs)} |",
+        f"| of which did not balance | {sum(len(run['unbalanced']) for run in runs)} |",
+        *(f"| {words} | {sums.get(name, 0):,} |" for name, words in _WORDS.items()),
+        f"| the most that such a kill cost | {worst:.0f} ms |",
+        "",
+        "The daemon ended by itself, to be started again by systemd, after (all faults of that life are named):",
+        "",
+        *(f"- {name.replace('_', ' ')}: {count}" for name, count in sorted(restarts.items())),
+        *([] if restarts else ["- nothing"]),
+        "",
+        "| date | commit | seed | minutes | voyages | faults | did not balance |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in runs:
+        many = sum(run["faults"].values())
+        bad = "; ".join(run["unbalanced"]) or "none"
+        sailed = f"{run['seed']} | {run['minutes']:.1f} | {run['voyages']} | {many}"
+        lines.append(f"| {run['date']} | {run['commit']} | {sailed} | {bad} |")
+    return "\n".join([*lines, "", f"Machine of the last run: {runs[-1]['machine']}.", ""])
+
+
+def _sum(runs: list[dict[str, Any]], key: str) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for run in runs:
+        for name, count in run[key].items():
+            found[name] = found.get(name, 0) + count
+    return found
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, Linux {platform.release()}, Python {sys.version.split()[0]}"

@@ -1,0 +1,284 @@
+"""A voyage: one data folder, the daemon that lives on it, dies and is started again, and everything around it."""
+
+import contextlib
+import dataclasses
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from agent import control
+from drivers import boottime_ns
+from tests.mosquitto import PROGRAM, Mosquitto
+from tests.running import Running, sampling
+from tests.soak.far import Server
+from tests.soak.truth import PICTURE, RATE_HZ, SEEDS
+
+FIU = tuple(Path("/usr/lib/fiu") / name for name in ("fiu_run_preload.so", "fiu_posix_preload.so"))
+_CONFIG = f"""
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = {RATE_HZ}
+virtual = {{ seed = {SEEDS["imu"]}, faults = IMU_FAULTS }}
+
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = {{ seed = {SEEDS["mcu"]}, rate_hz = {RATE_HZ}, samples_per_packet = 5, faults = MCU_FAULTS }}
+
+[stream.cam]
+driver = "picamera"
+camera = "virtual"
+interval_s = 1.0
+width = {PICTURE[0]}
+height = {PICTURE[1]}
+virtual = {{ seed = {SEEDS["cam"]} }}
+
+[recording.imu]
+streams = ["imu"]
+format = ["mcap"]
+length_s = 1.3
+targets = ["one", "two", "archive"]
+
+[recording.mcu]
+streams = ["mcu"]
+format = ["csv"]
+length_s = 1.7
+targets = ["one", "two"]
+
+[recording.photos]
+streams = ["cam"]
+format = ["jpeg"]
+picture_name = "full"
+targets = ["two", "archive"]
+
+[target.one]
+kind = "http"
+url = "ONE/{{name}}/{{file}}"
+connect_timeout_s = 2.0
+idle_timeout_s = 2.0
+
+[target.two]
+kind = "http"
+url = "TWO/{{file}}"
+connect_timeout_s = 2.0
+idle_timeout_s = 2.0
+
+[target.archive]
+kind = "directory"
+path = "{{folder}}/archive"
+"""
+_SLOW = """\
+import os, time
+_real = os.fsync, os.fdatasync
+def _slow(real):
+    def call(fd):
+        try:
+            with open(os.environ["SOAK_FSYNC"]) as file:
+                time.sleep(float(file.read() or 0))
+        except FileNotFoundError:
+            pass
+        real(fd)
+    return call
+os.fsync, os.fdatasync = map(_slow, _real)
+"""
+
+
+@dataclasses.dataclass
+class Life:
+    """From one start of the daemon to its end, in boot time."""
+
+    begun_ns: int
+    ended_ns: int = 0
+    how: str = ""
+    """kill, term, or what it ended with by itself."""
+    status: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """The last that it said."""
+    troubled: set[str] = dataclasses.field(default_factory=set)
+    """The faults that it lived through."""
+    started_in: set[str] = dataclasses.field(default_factory=set)
+    """What was damaged before it began."""
+
+
+class Voyage(Running):
+    """Entering starts all; leaving ends it, whatever state it is in."""
+
+    def __init__(self, folder: Path, chance: random.Random, *, disk: str = "", sensors: bool = False) -> None:
+        """`disk`: a small file system of this kind under the data. `sensors`: their faults by schedule."""
+        self.chance = chance
+        self.disk = disk
+        self.one, self.two = Server(chance), Server(chance)
+        self.lives: list[Life] = []
+        self.faults: Counter[str] = Counter()
+        self.restarts: Counter[str] = Counter()
+        self.damaged: set[str] = set()
+        """Names of captures whose files the harness has damaged."""
+        self.slow_fsync = folder / "slow-fsync"
+        self.wall = folder / "wall-clock"
+        self.fiu = folder / "fiu"
+        self._stack = contextlib.ExitStack()
+        (folder / "archive").mkdir(parents=True)
+        (folder / "data").mkdir()
+        if disk:
+            _mount(folder, disk, self._stack)
+        config = _CONFIG.replace("ONE", self.one.url).replace("TWO", self.two.url)
+        self.schedule = _schedule(chance) if sensors else {"imu": [], "mcu": []}
+        for stream, lines in self.schedule.items():
+            config = config.replace(f"{stream.upper()}_FAULTS", str(lines).replace("'", '"'))
+        self.broker = Mosquitto(folder / "broker") if PROGRAM is not None else None
+        if self.broker is not None:
+            config += self.broker.table()
+        super().__init__(folder, config, **self._environment(folder))
+        self.own = "max_captures_bytes = 3000000\n" if chance.random() < 0.3 else ""
+        self.config.write_text(self.config.read_text().replace("date_wait_s = 0\n", "date_wait_s = 0\n" + self.own))
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        site = folder / "site"
+        site.mkdir()
+        (site / "sitecustomize.py").write_text(_SLOW)
+        found = {"PYTHONPATH": os.pathsep.join((str(site), os.getcwd())), "SOAK_FSYNC": str(self.slow_fsync)}
+        preload = [str(path) for path in FIU if path.exists()]
+        if preload:
+            found["FIU_CTRL_FIFO"] = str(self.fiu)
+        if (library := faketime()) and self.chance.random() < 0.4:
+            self.wall.write_text("+0")
+            preload.append(library)
+            found |= {
+                "FAKETIME_TIMESTAMP_FILE": str(self.wall),
+                "FAKETIME_NO_CACHE": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "NO_FAKE_STAT": "1",
+            }
+        return {**found, "LD_PRELOAD": " ".join(preload)} if preload else found
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(self.one)
+        self._stack.enter_context(self.two)
+        if self.broker is not None:
+            self._stack.enter_context(self.broker)
+        self.sail()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        self._stack.close()
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def life(self) -> Life:
+        return self.lives[-1]
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def sail(self, *started_in: str) -> None:
+        """A new life; as systemd does, again where it ends by itself."""
+        for _ in range(8):
+            self.lives.append(Life(boottime_ns(), started_in=set(started_in)))
+            self.start()
+            try:
+                self.look(sampling)
+                return
+            except EOFError:
+                self.buried()
+        raise AssertionError(f"it does not come up any more\n{self.log()}")
+
+    def look(self, condition: Any = lambda status: True, seconds: float = 60.0) -> dict[str, Any]:
+        """As `until`, but EOFError where the daemon ends."""
+        deadline = time.monotonic() + seconds
+        status: dict[str, Any] = {}
+        while time.monotonic() < deadline:
+            if not self.alive:
+                raise EOFError
+            try:
+                status = self.life.status = self.ask("status")
+            except (control.NoDaemon, control.CommandError, OSError, ValueError):
+                time.sleep(0.1)
+                continue
+            if condition(status):
+                return status
+            time.sleep(0.05)
+        raise AssertionError(f"waited {seconds} s in vain; last status {status}\n{self.log()}")
+
+    def buried(self) -> None:
+        """Notes a daemon that has ended by itself."""
+        assert self.process is not None
+        self.life.ended_ns, self.life.how = boottime_ns(), f"exit {self.process.wait()}"
+        self.restarts[", ".join(sorted(self.life.troubled)) or "nothing"] += 1
+
+    def revive(self) -> bool:
+        """After a fault: True where it had ended by itself and lives again."""
+        try:
+            self.look()
+            return False
+        except EOFError:
+            self.buried()
+        self.sail()
+        return True
+
+    def kill(self) -> None:
+        """At once, while it is well."""
+        assert self.process is not None
+        self.life.ended_ns, self.life.how = boottime_ns(), "kill"
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def end(self) -> int:
+        """SIGTERM; the exit code."""
+        code, _ = self.terminate(60)
+        self.life.ended_ns, self.life.how = boottime_ns(), "term"
+        return code
+
+    def second(self) -> subprocess.CompletedProcess[bytes]:
+        """Another daemon on the same folder."""
+        command = [sys.executable, "-m", "agent.cli", "run", "--config", str(self.config)]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+
+def faketime() -> str:
+    """The library of PyPI's `libfaketime`; empty where it is not installed."""
+    try:
+        import libfaketime
+    except ImportError:
+        return ""
+    folder = Path(libfaketime.__file__).parent / "vendor" / "libfaketime" / "src"
+    return next((str(path) for path in sorted(folder.glob("libfaketime.so*"))), "")
+
+
+def _schedule(chance: random.Random) -> dict[str, list[str]]:
+    kinds = {"imu": ("unplug", "stall", "nack"), "mcu": ("unplug", "stall", "garble")}
+    found: dict[str, list[str]] = {}
+    for stream, known in kinds.items():
+        at, found[stream] = 0.0, []
+        for _ in range(6):
+            at += chance.uniform(2, 7)
+            seconds = chance.uniform(0.05, 2.5)
+            found[stream].append(f"{at:.2f} {chance.choice(known)} {seconds:.2f}")
+            at += seconds
+    return found
+
+
+def _mount(folder: Path, kind: str, stack: contextlib.ExitStack) -> None:
+    if kind == "tmpfs":
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "tmpfs", folder / "data"], check=True)
+    else:
+        image = folder / "disk.img"
+        with image.open("wb") as file:
+            file.truncate(64 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, folder / "data"], check=True)
+    stack.callback(subprocess.run, ["umount", "-l", folder / "data"], check=True)
