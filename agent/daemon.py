@@ -223,7 +223,7 @@ class Daemon:
         )
         self._run(stack, disk_sync.start)
         self._run(stack, keep_room(retention, needed))
-        self._run(stack, keep_dates(catalogue, clock, owing.owe_again))
+        self._run(stack, keep_dates(catalogue, clock, owing.owe_again, lambda: not database.rebuilt_because))
         if database.rebuilt_because:
             self._run(stack, rebuild_catalogue(database, catalogue, owing, folder=folder, wake=sync.wake))
         stack.callback(assembly.close)

@@ -47,10 +47,13 @@ def keep_room(retention: Retention, needed: Callable[[], int]) -> Callable[[Fail
     return lambda failed: Worker("keep room", run, failed, silence_s=600.0).start()
 
 
-def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed], Worker]:
+def keep_dates(
+    catalogue: Catalogue, clock: Clock, owe: Owe, whole: Callable[[], bool] = lambda: True
+) -> Callable[[Failed], Worker]:
     """A thread that, once the wall clock is set, corrects the date of what this boot recorded before.
 
-    Names stay, and so do the pictures of this boot, whose name and EXIF are their date.
+    Names stay, and so do the pictures of this boot, whose name and EXIF are their date. `whole`: whether the catalogue
+    knows all captures by now.
     """
 
     def run(worker: Worker) -> None:
@@ -61,11 +64,13 @@ def keep_dates(catalogue: Catalogue, clock: Clock, owe: Owe) -> Callable[[Failed
                 redate(worker)
                 if worker.wait(_ONCE_MORE_S):
                     return
+                found_all = whole()
                 redate(worker)  # what was being developed just then
             except OSError as error:
                 log.warning("dates are corrected later: %s", error)
                 continue
-            return
+            if found_all:
+                return
 
     def redate(worker: Worker) -> None:
         for entry in catalogue.find(Query(clock="unsynchronised", boot_id=clock.boot_id)):

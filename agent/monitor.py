@@ -161,6 +161,11 @@ def _problems(
         if missed := recording.get("trigger", {}).get("missed"):
             found.append(f"recording {name} missed {missed} triggers")
     found += [f"target {n} is unreachable: {t['error']}" for n, t in targets.items() if t["state"] == "unreachable"]
+    found += [
+        f"target {n} waits for the clock to be set: what was recorded before gets its date then"
+        for n, t in targets.items()
+        if t["state"] == "waits for the clock to be set"
+    ]
     found += [f"target {n} refused {t['refused']} captures" for n, t in targets.items() if t["refused"]]
     if disk["sync_error"]:
         found.append(f"disk: {disk['sync_error']}")

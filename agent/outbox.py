@@ -5,12 +5,12 @@ import json
 import random
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from agent.database import Database
-from agent.parcel import Backoff, Counts, Outcome, Parcel
+from agent.parcel import COLUMNS, Backoff, Counts, Outcome, Parcel
 
 __all__ = ["Backoff", "Counts", "Outbox", "Outcome", "Parcel"]
 
@@ -20,34 +20,10 @@ _SLICE = 500
 
 _STATES = ("waiting", "leased", "delivered", "refused", "dropped")
 _PENDING = ("waiting", "leased", "refused")
+_HELD_NS = 2**62
+"""When a parcel is due whose capture waits for its date: not in this boot, unless that comes."""
+_HELD = "the date of this capture is not known yet"
 _DROP = "state = 'dropped', due_boot = NULL, due_ns = NULL, lease = NULL, progress = NULL, error = ?1"
-
-_COLUMNS = """SELECT parcel.id, capture.uuid, capture.name, capture.day, target, state, parcel.revision, parcel.size,
-    attempts, lease, progress, receipt, error FROM parcel JOIN capture ON capture.id = parcel.capture """
-
-
-def _parcel(row: tuple[Any, ...]) -> Parcel:
-    number, capture, name, day, target, state, revision, size, attempts, lease, progress, receipt, error = row
-    return Parcel(
-        id=number,
-        capture=capture,
-        name=name,
-        day=day,
-        target=target,
-        state=state,
-        revision=revision,
-        size=size,
-        attempts=attempts,
-        lease=lease or "",
-        progress=json.loads(progress or "{}"),
-        receipt=None if receipt is None else json.loads(receipt),
-        error=error or "",
-    )
-
-
-def _final(receipt: Mapping[str, Any] | None) -> bool:
-    """Whether the target says that nothing can be amended there."""
-    return bool((receipt or {}).get("final"))
 
 
 class Outbox:
@@ -57,8 +33,8 @@ class Outbox:
     """
 
     def __init__(self, database: Database, *, boot_id: str, now: Callable[[], int], jitter: random.Random) -> None:
+        self.boot_id = boot_id
         self._database = database
-        self._boot_id = boot_id
         self._now = now
         self._jitter = jitter
 
@@ -67,25 +43,45 @@ class Outbox:
         connection: sqlite3.Connection,
         owed: Iterable[tuple[str, int, Sequence[str]]],
         delays_s: Mapping[str, float] = MappingProxyType({}),
+        held: Collection[str] = (),
     ) -> None:
         """Adds a parcel for each target of each (capture uuid, bytes, targets), in the caller's transaction.
 
-        `delays_s`: how long a target's parcels rest at first. What is there already stays as it is. LookupError where
-        a capture is not in the catalogue.
+        `delays_s`: how long a target's parcels rest at first; those `held` do until `let_go`, or the next boot. What is
+        there already stays as it is. LookupError where a capture is not in the catalogue.
         """
         due = {target: self._now() + int(delay_s * 1e9) for target, delay_s in delays_s.items() if delay_s}
+        due.update(dict.fromkeys(held, _HELD_NS))
         for capture, size, targets in owed:
             row = connection.execute("SELECT id, revision FROM capture WHERE uuid = ?", (capture,)).fetchone()
             if row is None:
                 raise LookupError(f"capture {capture} is not in the catalogue, and cannot be owed")
             connection.executemany(
-                "INSERT INTO parcel (capture, target, revision, size, due_boot, due_ns) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",
+                "INSERT INTO parcel (capture, target, revision, size, due_boot, due_ns, error)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 [
-                    (row[0], target, row[1], size, self._boot_id if target in due else None, due.get(target))
+                    (
+                        *(row[0], target, row[1], size),
+                        *((self.boot_id, due[target]) if target in due else (None, None)),
+                        _HELD if target in held else None,
+                    )
                     for target in targets
                 ],
             )
+
+    def let_go(self, connection: sqlite3.Connection, capture: str) -> None:
+        """Makes the parcels of a capture ready that were held until its date is known, in the caller's transaction."""
+        connection.execute(
+            "UPDATE parcel SET due_boot = NULL, due_ns = NULL, error = NULL"
+            " WHERE capture = (SELECT id FROM capture WHERE uuid = ?) AND state = 'waiting' AND due_ns = ?",
+            (capture, _HELD_NS),
+        )
+
+    def holds(self, target: str) -> bool:
+        """Whether parcels of this target are held until the date of their capture is known."""
+        sql = "SELECT 1 FROM parcel WHERE target = ? AND state = 'waiting' AND due_boot = ? AND due_ns = ? LIMIT 1"
+        with self._database.reading() as connection:
+            return connection.execute(sql, (target, self.boot_id, _HELD_NS)).fetchone() is not None
 
     def amend(self, connection: sqlite3.Connection, capture: str, revision: int, targets: Sequence[str]) -> None:
         """Owes a new revision again to those of `targets` which have the capture, or are just taking it, unless their
@@ -115,15 +111,15 @@ class Outbox:
         with self._database.transaction(durable=False) as connection:
             self._wake(connection, target, count, now)
             rows = connection.execute(
-                f"{_COLUMNS} WHERE target = ? AND state = 'waiting' AND due_boot IS NULL AND due_ns IS NULL"
+                f"{COLUMNS} WHERE target = ? AND state = 'waiting' AND due_boot IS NULL AND due_ns IS NULL"
                 f" ORDER BY parcel.id {order} LIMIT ?",
                 (target, count),
             ).fetchall()
             connection.executemany(
                 "UPDATE parcel SET state = 'leased', lease = ?, due_boot = ?, due_ns = ? WHERE id = ?",
-                [(lease, self._boot_id, now + int(lease_s * 1e9), row[0]) for row in rows],
+                [(lease, self.boot_id, now + int(lease_s * 1e9), row[0]) for row in rows],
             )
-        return [dataclasses.replace(_parcel(row), state="leased", lease=lease) for row in rows]
+        return [dataclasses.replace(Parcel.of(row), state="leased", lease=lease) for row in rows]
 
     def _wake(self, connection: sqlite3.Connection, target: str, count: int, now: int) -> None:
         """Makes up to `count` of the parcels ready whose rest or lease is over; those of another boot always are."""
@@ -132,7 +128,7 @@ class Outbox:
                 connection.execute(
                     "UPDATE parcel SET state = 'waiting', due_boot = NULL, due_ns = NULL, lease = NULL WHERE id IN ("  # noqa: S608  our own words
                     f"SELECT id FROM parcel WHERE target = ?1 AND state = '{state}' AND {due} LIMIT ?4)",
-                    (target, self._boot_id, now, count),
+                    (target, self.boot_id, now, count),
                 )
 
     def settle(self, outcomes: Sequence[Outcome], backoff: Backoff | None = None) -> None:
@@ -149,10 +145,7 @@ class Outbox:
             settled = connection.executemany(
                 "UPDATE parcel SET state = 'delivered', receipt = ?, due_boot = NULL, due_ns = NULL, lease = NULL,"
                 " progress = NULL, error = NULL WHERE id = ? AND state <> 'delivered' AND (revision <= ? OR ?)",
-                [
-                    (json.dumps(o.receipt, allow_nan=False), o.parcel.id, o.parcel.revision, _final(o.receipt))
-                    for o in delivered
-                ],
+                [(json.dumps(o.receipt, allow_nan=False), o.parcel.id, o.parcel.revision, o.final) for o in delivered],
             ).rowcount
             if settled != len(delivered):  # some were amended while they were under way: owed again, as amended
                 connection.executemany(
@@ -182,7 +175,7 @@ class Outbox:
         if outcome.kind == "failed":
             longest_s = min(backoff.cap_s, backoff.base_s * 2.0 ** min(parcel.attempts, 60))
             rest_s = max(outcome.after_s, longest_s * self._jitter.random())
-        return ("waiting", attempts, self._boot_id, now + int(rest_s * 1e9), error, *where)
+        return ("waiting", attempts, self.boot_id, now + int(rest_s * 1e9), error, *where)
 
     def progress(self, parcel: Parcel, state: Mapping[str, Any]) -> None:
         """Remembers how far an upload has come. A power cut may lose the last ones, which only repeats work."""
@@ -211,10 +204,12 @@ class Outbox:
             ).rowcount
 
     def retry(self, target: str | None = None, capture: str | None = None, *, refused: bool = True) -> int:
-        """Makes what rests after failures, and (with `refused`) what was refused, ready at once, with no failures
-        counted; of a target, of a capture (uuid), of all. How many."""
+        """Makes what rests after failures, and (with `refused`) what was refused or held, ready at once, with no
+        failures counted; of a target, of a capture (uuid), of all. How many."""
         change = "state = 'waiting', attempts = 0, due_boot = NULL, due_ns = NULL, error = iif(?1 = '', error, ?1)"
-        wheres = ["state = 'waiting' AND due_boot > ''", *(["state = 'refused'"] if refused else [])]
+        wheres = [f"state = 'waiting' AND due_boot > '' AND due_ns < {_HELD_NS}"]
+        if refused:
+            wheres = ["state = 'waiting' AND due_boot > ''", "state = 'refused'"]
         return self._change(change, "", wheres, (target, capture))
 
     def drop(
@@ -292,9 +287,9 @@ class Outbox:
                     if each not in _STATES:
                         raise ValueError(f"{each!r} is no state of a parcel; there is {', '.join(_STATES)}")
                     rows = connection.execute(
-                        f"{_COLUMNS} WHERE target = ? AND state = '{each}' ORDER BY parcel.id LIMIT ?", (name, limit)
+                        f"{COLUMNS} WHERE target = ? AND state = '{each}' ORDER BY parcel.id LIMIT ?", (name, limit)
                     )
-                    found += map(_parcel, rows)
+                    found += map(Parcel.of, rows)
         return found
 
     def due_s(self, target: str) -> float | None:
@@ -302,12 +297,12 @@ class Outbox:
         with self._database.reading() as connection:
             for due in ("due_boot IS NULL AND due_ns IS NULL", "due_boot < ?2", "due_boot > ?2"):
                 sql = f"SELECT 1 FROM parcel WHERE target = ?1 AND state = 'waiting' AND {due} LIMIT 1"  # noqa: S608
-                if connection.execute(sql, (target, self._boot_id)[: 1 + due.count("?")]).fetchone():
+                if connection.execute(sql, (target, self.boot_id)[: 1 + due.count("?")]).fetchone():
                     return 0.0
             times = [
                 connection.execute(
                     f"SELECT min(due_ns) FROM parcel WHERE target = ? AND state = '{state}' AND due_boot = ?",  # noqa: S608
-                    (target, self._boot_id),
+                    (target, self.boot_id),
                 ).fetchone()[0]
                 for state in ("waiting", "leased")
             ]

@@ -1,8 +1,13 @@
 """A parcel: one capture on its way to one target, what can become of it, and how long it rests after a failure."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
+
+COLUMNS = """SELECT parcel.id, capture.uuid, capture.name, capture.day, target, state, parcel.revision, parcel.size,
+    attempts, lease, progress, receipt, error FROM parcel JOIN capture ON capture.id = parcel.capture """
+"""What `Parcel.of` takes."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,6 +30,26 @@ class Parcel:
     receipt: Mapping[str, Any] | None
     error: str
     """Why the last attempt failed, or why it was refused or dropped."""
+
+    @classmethod
+    def of(cls, row: tuple[Any, ...]) -> "Parcel":
+        """From a row of `COLUMNS`."""
+        number, capture, name, day, target, state, revision, size, attempts, lease, progress, receipt, error = row
+        return cls(
+            id=number,
+            capture=capture,
+            name=name,
+            day=day,
+            target=target,
+            state=state,
+            revision=revision,
+            size=size,
+            attempts=attempts,
+            lease=lease or "",
+            progress=json.loads(progress or "{}"),
+            receipt=None if receipt is None else json.loads(receipt),
+            error=error or "",
+        )
 
     def delivered(self, receipt: Mapping[str, Any]) -> "Outcome":
         """It is there, and verified."""
@@ -56,6 +81,11 @@ class Outcome:
     receipt: Mapping[str, Any] | None = None
     error: str = ""
     after_s: float = 0.0
+
+    @property
+    def final(self) -> bool:
+        """Whether the target says that nothing can be amended there."""
+        return bool((self.receipt or {}).get("final"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from agent.metrics.settings import MetricsSettings
 from agent.mqtt.settings import MqttSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
-from agent.targets import TargetSettings
+from agent.targets import NeedsDate, TargetSettings
 from drivers import DriverSettings
 from drivers.settings import check, option
 
@@ -236,6 +236,9 @@ class _Reading:
             self._wrong(f"{path}.{key}", table[key], "there is no such option", nearest(key, {*own, *shared}))
         delivery = self._read(Delivery, {key: value for key, value in table.items() if key in shared}, path)
         settings = self._read(module.Settings, {key: value for key, value in table.items() if key in own}, path)
+        if delivery and delivery.undated == "kind":
+            needs_date = isinstance(settings, NeedsDate) and settings.needs_date
+            delivery = dataclasses.replace(delivery, undated="wait" if needs_date else "send")
         return settings and delivery and TargetConfig(name, table["kind"], settings, delivery)
 
     def _formats(self, name: str, recording: RecordingSettings) -> dict[str, FormatSettings]:

@@ -144,6 +144,8 @@ class Sync:
                 "excluded": self._excluded(name),
                 **courier.health(),
             }
+            if found[name]["state"] == "idle" and count.owed and self._outbox.holds(name):
+                found[name]["state"] = "waits for the clock to be set"
         return found
 
     def _named(self, name: str | None) -> list[Courier]:

@@ -28,6 +28,12 @@ class Delivery:
     only_formats: tuple[str, ...] = option("gets captures alone that have one of these formats; empty: all", ())
     max_capture_mb: float = option("gets no captures of more megabytes; 0: any size", 0.0, at_least=0)
     delay_s: float = option("seconds that a capture waits after it was finished", 0.0, at_least=0)
+    undated: str = option(
+        "captures of samples from before the clock was first set: wait for their date, at most until the next boot,"
+        " or send; kind: wait where what is there cannot be dated later",
+        "kind",
+        choices=("kind", "wait", "send"),
+    )
     windows: tuple[str, ...] = option(
         'times of day, local, in which uploads begin, such as "22:00-06:00"; empty: always', ()
     )

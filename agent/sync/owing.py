@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from agent.capture import Capture
 from agent.outbox import Outbox
 from agent.sync.delivery import Delivery
-from agent.sync.rules import excluded
+from agent.sync.rules import excluded, may_be_dated
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class Owing:
         because of a label that it has only now."""
         targets = self._recordings.get(capture.recording, ())
         self._outbox.amend(connection, capture.uuid, capture.revision, targets)
+        if not may_be_dated(capture, self._outbox.boot_id):
+            self._outbox.let_go(connection, capture.uuid)
         labelled = [name for name in targets if name in self._deliveries and self._deliveries[name].only_labels]
         self._owe(connection, capture, [name for name in labelled if not self._why_not(name, capture)])
 
@@ -67,4 +69,6 @@ class Owing:
 
     def _owe(self, connection: sqlite3.Connection, capture: Capture, targets: Sequence[str]) -> None:
         delays = {name: self._deliveries[name].delay_s for name in targets if name in self._deliveries}
-        self._outbox.owe(connection, [(capture.uuid, capture.size, targets)], delays)
+        undated = may_be_dated(capture, self._outbox.boot_id)
+        held = {name for name in delays if undated and self._deliveries[name].undated == "wait"}
+        self._outbox.owe(connection, [(capture.uuid, capture.size, targets)], delays, held)

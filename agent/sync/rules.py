@@ -23,6 +23,14 @@ def excluded(delivery: Delivery, capture: Capture) -> str:
     return ""
 
 
+def may_be_dated(capture: Capture, boot_id: str) -> bool:
+    """Whether its date is not known and may still come: to samples of the boot with that id. (A picture's date is in
+    its name and EXIF, and is waited for before it is finished.)"""
+    start = capture.document["start"]
+    undated = start["clock"] == "unsynchronised" and start["boot_id"] == boot_id
+    return bool(undated and capture.document["duration_s"])
+
+
 def _has(labels: Mapping[str, object], wanted: str) -> bool:
     name, given, value = wanted.partition("=")
     if name not in labels:

@@ -166,6 +166,14 @@ class Particular(Protocol):
 
 
 @runtime_checkable
+class NeedsDate(Protocol):
+    """Optional, for settings of a target: says that captures had better wait for their date, where that may yet come:
+    what has been delivered cannot be dated anew there."""
+
+    needs_date: bool
+
+
+@runtime_checkable
 class Probing(Protocol):
     """Optional, for a target: can be tried without a capture, by `capture-agent targets test`."""
 

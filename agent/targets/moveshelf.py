@@ -3,6 +3,7 @@
 import dataclasses
 import urllib.parse
 from collections.abc import Iterable
+from typing import ClassVar
 
 from agent.capture import Capture
 from agent.targets import (
@@ -32,6 +33,8 @@ _URLS = {"eu": "https://api.moveshelf.com/graphql", "us": "https://api.us.movesh
 class Settings:
     """What TOML says of a `moveshelf` target."""
 
+    needs_date: ClassVar[bool] = True
+    """Of the session, which is called after it."""
     project: str = option("name of the project, with its organization, or its id", example="clinic/gait")
     key_file: str = option(
         "the downloaded mvshlf-api-key.json: name of a credential or secret, or path of a file",

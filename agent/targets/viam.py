@@ -5,6 +5,7 @@ import ipaddress
 import re
 import urllib.parse
 import uuid
+from typing import ClassVar
 
 from agent.capture import Capture
 from agent.formats._extra import missing
@@ -24,6 +25,8 @@ _PORT = 443
 class Settings:
     """What TOML says of a `viam` target."""
 
+    needs_date: ClassVar[bool] = True
+    """Of readings, which cannot be amended."""
     part_id: str = option(
         "id of the machine's part that captures belong to, a UUID", example="11111111-2222-3333-4444-555555555555"
     )
