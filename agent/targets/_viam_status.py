@@ -11,6 +11,8 @@ _UNKNOWN, _INVALID_ARGUMENT, _NOT_FOUND, _PERMISSION_DENIED = 2, 3, 5, 7
 _RESOURCE_EXHAUSTED, _OUT_OF_RANGE, _UNIMPLEMENTED = 8, 11, 12
 _TOO_LARGE = re.compile(r"larger than max", re.IGNORECASE)
 _NO_PART = re.compile(r"no robot part", re.IGNORECASE)
+_NOBODY = re.compile(r"failed to connect to all addresses", re.IGNORECASE)
+"""gRPC's own words: the call never left this device, however much of its content was offered."""
 _QUOTA_REST_S = 300.0
 """After RESOURCE_EXHAUSTED that does not say how long: a rate or a quota."""
 _LONGEST_REST_S = 86400.0
@@ -36,7 +38,7 @@ def meaning(status: Status, host: str, *, sending: bool) -> Exception:
         return Later(said, _QUOTA_REST_S if after_s is None else after_s)
     if code in (_INVALID_ARGUMENT, _OUT_OF_RANGE):
         return Refused(said)
-    if not sending and code == UNAVAILABLE:
+    if code == UNAVAILABLE and (not sending or _NOBODY.search(status.text)):
         return Unreachable(f"no connection to {host}: {' '.join(status.text.split())}")
     if not sending and code == DEADLINE_EXCEEDED:
         return Unreachable(f"{host} does not answer")
