@@ -1,7 +1,12 @@
 """The doctor and the far ends, the command, and the bundle in which no secret may be."""
 
+import contextlib
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -199,3 +204,31 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nas").rmdir()
     said = run("doctor", "--config", config, code=1).output
     assert "FAIL target nas: " in said and "     -> " in said and "1 to mend" in said
+
+
+SHOWS = """\
+from agent.cli.doctor import _lines, watching
+from agent.doctor import warn
+with watching() as shown:
+    for number in range(3):
+        shown.progress(f"part {number}")
+        for line in _lines(warn("here", f"number {number}", "mend it")):
+            shown.echo(line)
+"""
+
+
+def test_on_a_terminal_every_finding_has_a_line_of_its_own() -> None:
+    master, slave = os.openpty()
+    command = [sys.executable, "-c", SHOWS]
+    with subprocess.Popen(command, stdout=slave, stderr=slave, env={**os.environ, "TERM": "xterm"}) as process:
+        os.close(slave)
+        said = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is gone
+            while piece := os.read(master, 4096):
+                said += piece
+    os.close(master)
+    assert process.returncode == 0 and b"looking at part 2" in said
+    cleared = re.sub(r"[^\n]*\x1b\[2K", "", said.decode().replace("\r\n", "\n"))  # what the terminal wipes away
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", cleared)
+    for number in range(3):
+        assert re.search(rf"^warn here: number {number}\n     -> mend it$", shown, re.MULTILINE), shown

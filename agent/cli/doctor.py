@@ -4,6 +4,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import click
 
@@ -37,11 +38,11 @@ def doctor(ctx: click.Context, config: Path, as_json: bool, buses: tuple[int, ..
         raise click.ClickException(f"{bundle} is there already; choose another name")
     scene = Scene.here(config, buses)
     findings: list[Finding] = []
-    with looking(quiet=as_json) as progress:
-        for finding in examine(scene, progress):
+    with watching(quiet=as_json) as shown:
+        for finding in examine(scene, shown.progress):
             findings.append(finding)
-            if not as_json:
-                _print(finding.state, f"{finding.about}: {finding.seen}", finding.remedy)
+            for line in () if as_json else _lines(finding):
+                shown.echo(line)
     whole = report(findings)
     if as_json:
         print_json(whole)
@@ -59,18 +60,35 @@ def doctor(ctx: click.Context, config: Path, as_json: bool, buses: tuple[int, ..
     ctx.exit(0 if whole["good"] else 1)
 
 
+class Watching(NamedTuple):
+    """How to show what goes on."""
+
+    progress: Callable[[str], None]
+    """Says what is looked at now: in a line that goes again on a terminal, else in a line beside the output."""
+    echo: Callable[[str], None]
+    """Prints a line of the output meanwhile."""
+
+
 @contextlib.contextmanager
-def looking(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Shows what is looked at now, where a person watches."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda what: None
-        return
-    with console(err=True).status("") as status:
-        yield lambda what: status.update(f"looking at {what} ...")
+def watching(*, quiet: bool = False) -> Iterator[Watching]:
+    """For as long as something is looked at."""
+    if quiet:
+        yield Watching(lambda what: None, click.echo)
+    elif not sys.stdout.isatty():
+        yield Watching(lambda what: click.echo(f"looking at {what}", err=True), click.echo)
+    else:
+        from rich.text import Text
+
+        on = console()
+        with on.status("") as status:
+            yield Watching(
+                lambda what: status.update(f"looking at {what} ..."),
+                lambda line: on.print(Text.from_ansi(line), soft_wrap=True),
+            )
 
 
-def _print(state: str, seen: str, remedy: str) -> None:
-    word, colour = _SHOWN[state]
-    click.echo(f"{click.style(word, fg=colour, bold=True)} {seen}")
-    if remedy:
-        click.echo(f"     -> {remedy}")
+def _lines(finding: Any) -> Iterator[str]:
+    word, colour = _SHOWN[finding.state]
+    yield f"{click.style(word, fg=colour, bold=True)} {finding.about}: {finding.seen}"
+    if finding.remedy:
+        yield f"     -> {finding.remedy}"

@@ -12,6 +12,7 @@ COMMANDS = {
     "demo": ("agent.cli.service:demo_command", "Show everything at work with virtual sensors, in 15 s."),
     "check": ("agent.cli.check:check", "Check a configuration; say what it will record and cost."),
     "doctor": ("agent.cli.doctor:doctor", "Check everything, and say what to do."),
+    "setup": ("agent.cli.setup:setup", "Write a configuration, by looking at what is attached."),
     "status": ("agent.cli.status:status", "Show how the daemon, its streams and its targets are."),
     "captures": ("agent.cli.captures:captures", "List, show, export, plot and sum up captures."),
     "datasets": ("agent.cli.datasets:datasets", "Name groups of captures."),

@@ -9,7 +9,7 @@ from agent.doctor.scene import Scene
 
 _LIST = ("rpicam-hello", "libcamera-hello")
 _ENTRY = re.compile(r"^\s*(\d+) : (\S+) \[", re.MULTILINE)
-_LIBRARY = "sudo apt install python3-picamera2, and a virtual environment made with --system-site-packages"
+LIBRARY = "sudo apt install python3-picamera2, and a virtual environment made with --system-site-packages"
 _CABLE = (
     "switch off, check both ends of its cable; camera_auto_detect=1 in config.txt, or its sensor's dtoverlay; reboot"
 )
@@ -36,7 +36,7 @@ def cameras(scene: Scene) -> Iterator[Finding]:
         if number != "virtual":
             wanted[name] = int(number)
     if wanted and not has_library():
-        yield fail("camera", f"picamera2 is not there, which stream {', '.join(wanted)} needs", _LIBRARY)
+        yield fail("camera", f"picamera2 is not there, which stream {', '.join(wanted)} needs", LIBRARY)
     found = listed(scene)
     if found is None:
         if wanted:
