@@ -5,8 +5,12 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.second_opinion import Theirs
 
 
 def _descriptors() -> dict[int, str]:
@@ -36,3 +40,13 @@ def no_leaks() -> Iterator[None]:
             pytest.fail(f"left behind: threads {left}, descriptors {opened}")
         gc.collect()  # which takes a while in a process with much loaded, and warns of what nobody had closed
         time.sleep(0.02)
+
+
+@pytest.fixture
+def theirs() -> "Iterator[Theirs]":
+    """Unmodified drivers by other authors, and a bus of theirs."""
+    from tests.second_opinion import Theirs
+
+    opened = Theirs()
+    yield opened
+    opened.close()

@@ -13,8 +13,8 @@ from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual.ads1115 import Ads1115 as Chip
 from drivers.ports.virtual.ads1115 import raw, volts
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 
 MUXES = {"AIN0-AIN1": 0, "AIN0-AIN3": 1, "AIN1-AIN3": 2, "AIN2-AIN3": 3, "AIN0": 4, "AIN1": 5, "AIN2": 6, "AIN3": 7}
 FOUR = ("AIN0", "AIN1", "AIN2", "AIN3")
@@ -170,9 +170,9 @@ def test_a_rate_that_it_cannot_make_is_refused_with_the_arithmetic(count: int, a
         Settings(rate_hz=100, inputs=FOUR[:count])
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    ads1x15 = theirs("adafruit_ads1x15", monkeypatch)
-    sensor = ads1x15.ADS1115(Bus(_0x48=chip_of()), gain=1, data_rate=860)
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
+    ads1x15 = theirs("adafruit_ads1x15")
+    sensor = ads1x15.ADS1115(theirs.plug(_0x48=chip_of()), gain=1, data_rate=860)
     for n, pins in enumerate([(0,), (1,), (2,), (3,), (0, 1), (2, 3)]):
         name = "-".join(f"AIN{pin}" for pin in pins)
         analog = ads1x15.AnalogIn(sensor, *pins)

@@ -14,8 +14,8 @@ from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import adxl345 as virtual_adxl345
 from drivers.ports.virtual.adxl345 import Adxl345 as Chip
 from drivers.ports.virtual.motion import COLUMNS, Motion
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
 FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
@@ -180,10 +180,10 @@ def test_the_chip_stands_by_until_it_measures_and_loses_its_oldest_samples() -> 
     assert chip.read(0x39, 1) == b"\x00"
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    adafruit = theirs("adafruit_adxl34x", monkeypatch)
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
+    adafruit = theirs("adafruit_adxl34x")
     chip = Chip(Virtual().document())
-    sensor = adafruit.ADXL345(Bus(_0x53=chip))
+    sensor = adafruit.ADXL345(theirs.plug(_0x53=chip))
     sensor.range = adafruit.Range.RANGE_8_G
     sensor.data_rate = adafruit.DataRate.RATE_800_HZ
     chip.write(0x38, b"\x80")

@@ -14,8 +14,8 @@ from drivers.bme280 import Bme280, Settings, Trimming, VirtualBme
 from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual.bme280 import EXAMPLE, raw, trimming
 from drivers.ports.virtual.bme280 import Bme280 as Chip
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 
 CHANNELS = [("Temperature", "<f4"), ("Humidity", "<f4"), ("Pressure", "<f4")]
 TRIMMING = Trimming.of(*trimming())
@@ -221,12 +221,21 @@ def test_a_rate_that_it_cannot_make_is_refused_with_the_arithmetic(rate_hz: floa
         Settings(rate_hz=rate_hz, oversampling=16)
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    basic = theirs("adafruit_bme280.basic", monkeypatch)
-    sensor = basic.Adafruit_BME280_I2C(Bus(_0x76=chip_of()), 0x76)  # oversampling 1, of the pressure 16
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
+    basic = theirs("adafruit_bme280.basic")
+    sensor = basic.Adafruit_BME280_I2C(theirs.plug(_0x76=chip_of()), 0x76)  # oversampling 1, of the pressure 16
     for n in (0, 3, 6):  # each of these measures anew
         got = sensor.temperature, sensor.humidity, sensor.pressure
         temperature, humidity, pressure = (raw(n + at) for at in range(3))
         assert got[0] == pytest.approx(physical(temperature[0] & ~15, 0, 0)[0], abs=0.001)
         assert got[1] == pytest.approx(physical(humidity[0] & ~15, 0, humidity[2])[1], abs=0.001)
         assert got[2] == pytest.approx(physical(pressure[0] & ~15, pressure[1], 0)[2], abs=0.001)
+
+
+def test_another_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
+    bus, other = theirs.plug(_0x76=chip_of()), theirs("bme280")
+    constants = other.load_calibration_params(bus, 0x76)
+    for n in range(3):
+        got = other.sample(bus, 0x76, constants)
+        t, p, h = raw(n)
+        assert (got.temperature, got.humidity, got.pressure) == pytest.approx(physical(t & ~15, p & ~15, h), abs=1e-3)

@@ -15,8 +15,8 @@ from drivers.ports.virtual import bno055 as virtual_bno055
 from drivers.ports.virtual.bno055 import FOUND, result
 from drivers.ports.virtual.bno055 import Bno055 as Chip
 from drivers.ports.virtual.motion import Motion
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
 FUSED = [
@@ -177,9 +177,9 @@ def test_the_chip_takes_its_setup_in_config_mode_only(monkeypatch: pytest.Monkey
     assert any(chip.read(0x20, 8))
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    adafruit = theirs("adafruit_bno055", monkeypatch)
-    sensor = adafruit.BNO055_I2C(Bus(_0x28=Chip(Virtual().document())))
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
+    adafruit = theirs("adafruit_bno055")
+    sensor = adafruit.BNO055_I2C(theirs.plug(_0x28=Chip(Virtual().document())))
     motion = Motion(1, 100.0)
     known = [result(index, motion, 980.665).tolist() for index in range(400)]
     for _ in range(3):

@@ -15,8 +15,8 @@ from drivers.ports.virtual._magnetometers import field
 from drivers.ports.virtual.icm20948 import Icm20948 as Chip
 from drivers.ports.virtual.icm20948 import temperature
 from drivers.ports.virtual.motion import COLUMNS, Motion
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
 FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
@@ -281,13 +281,13 @@ def test_the_chip_sleeps_until_it_is_woken_and_a_reset_forgets_it(monkeypatch: p
     assert (chip.read(0x00, 1), chip.read(0x06, 1)) == (b"\xea", b"\x41")
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = theirs("adafruit_icm20x", monkeypatch)
-    monkeypatch.setattr(module, "sleep", lambda seconds: None)
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs.hurry()
+    module = theirs("adafruit_icm20x")
     clock = iter(range(1_000_000_000, 10**15, 3_000_000))
     monkeypatch.setattr(chip_module, "boottime_ns", lambda: next(clock))
     chip = Chip(VirtualIcm().document())
-    sensor = module.ICM20948(Bus(_0x69=chip), 0x69)
+    sensor = module.ICM20948(theirs.plug(_0x69=chip), 0x69)
     lsb = 4096.0, 65.5
     assert chip._felt[1] == lsb, "8 g and 500 degrees/s, as they set it"
     sent = Motion(1, 1125 / 11, lsb=lsb).rows(0, 3000)

@@ -12,8 +12,8 @@ from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual.ina219 import Ina219 as Chip
 from drivers.ports.virtual.ina219 import raw
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 
 CHANNELS = [("Voltage", "<u2"), ("Current", "<i2"), ("Power", "<f4")]
 
@@ -155,11 +155,11 @@ def test_a_rate_that_it_cannot_make_is_refused_with_the_arithmetic() -> None:
     assert Settings(rate_hz=300).rate_hz == 300
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
     now = [1_000_000_000]
-    adafruit = theirs("adafruit_ina219", monkeypatch)
+    adafruit = theirs("adafruit_ina219")
     chip = Chip(Virtual().document(), lambda: now[0])
-    sensor = adafruit.INA219(Bus(_0x40=chip))
+    sensor = adafruit.INA219(theirs.plug(_0x40=chip))
     for n in (0, 3, 5):  # both sides of zero
         while chip.read(1, 2) != (raw(n)[1] & 0xFFFF).to_bytes(2, "big"):
             now[0] += 500_000

@@ -14,8 +14,8 @@ from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import lis3dh as virtual_lis3dh
 from drivers.ports.virtual.lis3dh import Lis3dh as Chip
 from drivers.ports.virtual.motion import COLUMNS, Motion
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
 FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
@@ -222,10 +222,10 @@ def test_the_chip_sleeps_until_its_rate_is_set_and_loses_its_oldest_samples() ->
     assert chip.read(0x2F, 1) == b"\x20"
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    adafruit = theirs("adafruit_lis3dh", monkeypatch)
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
+    adafruit = theirs("adafruit_lis3dh")
     chip = Chip(Virtual().document())
-    sensor = adafruit.LIS3DH_I2C(Bus(_0x18=chip))
+    sensor = adafruit.LIS3DH_I2C(theirs.plug(_0x18=chip))
     sensor.range = adafruit.RANGE_4_G
     rows = Motion(1, 400.0, lsb=(1000.0, 1.0)).rows(0, 400)[:, :3]  # its rate was set at a range of 2 g
     for _ in range(3):

@@ -15,8 +15,8 @@ from drivers.ports.virtual import lsm303 as virtual_lsm303
 from drivers.ports.virtual.lis3dh import Lis3dh
 from drivers.ports.virtual.lsm303 import Magnetometer, field
 from drivers.ports.virtual.motion import Motion
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
 ACCELERATION = [(f"Accelerometer{axis}", "<i2") for axis in "XYZ"]
@@ -178,9 +178,9 @@ def test_the_magnetometer_sleeps_until_it_is_woken_and_holds_a_sample_that_is_be
     assert chip.read(0x0A, 4) == b"H43" + chip.read(0x00, 1)
 
 
-def test_the_drivers_of_other_authors_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    accel, mag = theirs("adafruit_lsm303_accel", monkeypatch), theirs("adafruit_lsm303dlh_mag", monkeypatch)
-    bus = Bus(_0x19=Lis3dh(Virtual().document()), _0x1e=Magnetometer(Virtual().document()))
+def test_the_drivers_of_other_authors_read_the_same(theirs: Theirs) -> None:
+    accel, mag = theirs("adafruit_lsm303_accel"), theirs("adafruit_lsm303dlh_mag")
+    bus = theirs.plug(_0x19=Lis3dh(Virtual().document()), _0x1e=Magnetometer(Virtual().document()))
     compass = mag.LSM303DLH_Mag(bus)
     compass.mag_rate = mag.MAGRATE_220
     compass.mag_gain = mag.MAGGAIN_2_5

@@ -13,8 +13,8 @@ from drivers.ports.i2c import BlockTransfers, I2cDevice
 from drivers.ports.virtual import lsm6ds as chip_module
 from drivers.ports.virtual.lsm6ds import Lsm6ds as Chip
 from drivers.ports.virtual.motion import COLUMNS, Motion
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
 FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
@@ -314,14 +314,15 @@ def test_a_full_fifo_without_tags_counts_nothing_until_it_is_read(monkeypatch: p
     ("module", "name", "who_am_i"), [("lsm6dsox", "LSM6DSOX", 0x6C), ("lsm6ds3trc", "LSM6DS3TRC", 0x6A)]
 )
 def test_a_driver_by_other_authors_reads_the_same_values(
-    module: str, name: str, who_am_i: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    module: str, name: str, who_am_i: int, theirs: Theirs, tmp_path: Path
 ) -> None:
-    adafruit = theirs(f"adafruit_lsm6ds.{module}", monkeypatch)
-    family = theirs("adafruit_lsm6ds", monkeypatch)
+    adafruit = theirs(f"adafruit_lsm6ds.{module}")
+    family = theirs("adafruit_lsm6ds")
     still = (0.5, -0.25, 0.75, 10.0, -20.0, 30.0)
     file = tmp_path / "still.csv"
     file.write_text(",".join(COLUMNS) + "\n" + ",".join(map(str, still)) + "\n")
-    sensor = getattr(adafruit, name)(Bus(_0x6A=Chip(VirtualLsm(who_am_i=who_am_i, replay=str(file)).document())))
+    chip = Chip(VirtualLsm(who_am_i=who_am_i, replay=str(file)).document())
+    sensor = getattr(adafruit, name)(theirs.plug(_0x6A=chip))
     sensor.accelerometer_range, sensor.gyro_range = family.AccelRange.RANGE_2G, family.GyroRange.RANGE_500_DPS
     assert np.array(sensor.acceleration) / 9.80665 == pytest.approx(still[:3], abs=0.031e-3)
     assert np.degrees(sensor.gyro) == pytest.approx(still[3:], abs=8.8e-3)

@@ -14,6 +14,7 @@ from drivers.ports.virtual.motion import COLUMNS, Motion
 from drivers.ports.virtual.mpu6050 import Mpu6050 as Chip
 from drivers.ports.virtual.mpu6050 import temperature
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 
 FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 
@@ -283,3 +284,21 @@ def test_a_chip_that_does_not_keep_what_is_written_is_refused() -> None:
     driver = Mpu6050(settings, I2cDevice(Deaf(Chip(VirtualMpu().document())), "mpu6050", 1, 0x68))
     with pytest.raises(DriverError, match="SMPLRT_DIV"):
         driver.start()
+
+
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs, tmp_path: Path) -> None:
+    still = (0.5, -0.25, 0.75, 10.0, -20.0, 30.0)
+    file = tmp_path / "still.csv"
+    file.write_text("ax_g,ay_g,az_g,gx_dps,gy_dps,gz_dps\n" + ",".join(map(str, still)) + "\n")
+    theirs.plug(_0x68=Chip(VirtualMpu(replay=str(file)).document()))
+    sensor = theirs("mpu6050").mpu6050(0x68)
+    for accel_range, gyro_range in (
+        (sensor.ACCEL_RANGE_2G, sensor.GYRO_RANGE_250DEG),
+        (sensor.ACCEL_RANGE_16G, sensor.GYRO_RANGE_1000DEG),
+    ):
+        sensor.set_accel_range(accel_range)
+        sensor.set_gyro_range(gyro_range)
+        acceleration, rotation = sensor.get_accel_data(True), sensor.get_gyro_data()
+        assert [acceleration[axis] for axis in "xyz"] == pytest.approx(still[:3], abs=0.5 / 2048)
+        assert [rotation[axis] for axis in "xyz"] == pytest.approx(still[3:], abs=0.5 / 32.8)
+    assert 0 < sensor.get_temp() < 50

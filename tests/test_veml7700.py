@@ -11,8 +11,8 @@ from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual.veml7700 import Veml7700 as Chip
 from drivers.ports.virtual.veml7700 import counts
 from drivers.veml7700 import Settings, Veml7700, VirtualVeml
-from tests.circuitpython import Bus, theirs
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 
 CHANNELS = [("Light", "<u2"), ("White", "<u2")]
 
@@ -137,11 +137,11 @@ def test_a_rate_that_it_cannot_make_is_refused_with_the_arithmetic() -> None:
         Settings(rate_hz=2, integration_ms=800)
 
 
-def test_the_driver_of_other_authors_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_of_other_authors_reads_the_same(theirs: Theirs) -> None:
     now = [1_000_000_000]
-    adafruit = theirs("adafruit_veml7700", monkeypatch)
+    adafruit = theirs("adafruit_veml7700")
     chip = Chip(VirtualVeml(lux=321.0).document(), lambda: now[0])
-    sensor = adafruit.VEML7700(Bus(_0x10=chip))
+    sensor = adafruit.VEML7700(theirs.plug(_0x10=chip))
     for gain, integration, ms in (
         (sensor.ALS_GAIN_1_8, sensor.ALS_100MS, 100),
         (sensor.ALS_GAIN_1_4, sensor.ALS_800MS, 800),

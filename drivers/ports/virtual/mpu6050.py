@@ -89,8 +89,7 @@ class Mpu6050:
         self._registers[address] = value
         if not self._begun_ns and self._sampling:
             self._begun_ns = boottime_ns()
-            ranges = _ACCEL_LSB[self._range(ACCEL_CONFIG)], _GYRO_LSB[self._range(GYRO_CONFIG)]
-            self._motion = self._motion.at(self._rate_hz, ranges)
+            self._feel()
 
     def read(self, register: int, count: int) -> bytes:
         if self._pass_time() < self._awake_ns:
@@ -130,9 +129,18 @@ class Mpu6050:
     def _range(self, register: int) -> int:
         return (self._registers[register] >> 3) & 0x03
 
+    def _feel(self) -> None:
+        """The motion, from now on at the rate and in the ranges that are set."""
+        ranges = _ACCEL_LSB[self._range(ACCEL_CONFIG)], _GYRO_LSB[self._range(GYRO_CONFIG)]
+        self._motion = self._motion.at(self._rate_hz, ranges)
+
     def _pass_time(self) -> int:
         """Takes the samples that are due by now, which it returns."""
         now_ns = boottime_ns()
+        if not self._begun_ns and not self._registers[PWR_MGMT_1] & 0x40:  # without its FIFO it measures, too
+            self._feel()
+            newest = int((now_ns - self._awake_ns) * 1e-9 * self._rate_hz * self._clock)
+            self._registers[ACCEL_XOUT_H : GYRO_ZOUT_L + 1] = self._words(newest, 1).tobytes()
         if not self._begun_ns:
             return now_ns
         taken = int((now_ns - self._begun_ns) * 1e-9 * self._rate_hz * self._clock)
