@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Identity, Samples, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _bus, check, option
 from drivers import _icm20948 as chip
 from drivers._auxiliary import Auxiliary
 from drivers._fifo import Fifo, Level
@@ -27,6 +27,7 @@ _MAG_FIRST_S = 0.025  # until its first field is there, and some more
 _MAG_BYTES = 8
 _NO_FIELD = -32768
 """Where the field is beyond the range; the chip itself never says this, and it counts as clipped."""
+HALLMARKS = (Hallmark((0x68, 0x69), chip.WHO_AM_I.address, {bytes([chip.IDENTITY]): "ICM-20948"}),)
 
 
 @dataclasses.dataclass(frozen=True)

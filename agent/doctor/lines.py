@@ -19,7 +19,6 @@ _USB_S, _UART_S = 3.5, 1.3
 """How long is listened at the first speed and at others. Boards on USB begin anew when they are opened; SSI announces
 itself every second."""
 _ENOUGH = 4096
-_NMEA = re.compile(rb"\$(G[A-Z]|B[D])([A-Z]{3}),[^*\r\n]*\*[0-9A-F]{2}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,12 +93,9 @@ def _listen(uart: Any, seconds: float, recognise: dict[str, Any]) -> bytes:
 
 
 def _recognised(data: bytes, recognise: dict[str, Any]) -> tuple[str, str]:
-    """(driver, what it is); the driver is empty for a GPS receiver, which no driver here reads."""
-    for name, looks_like in recognise.items():
-        if what := looks_like(data):
-            return name, what
-    talker = _NMEA.search(data)
-    return "", f"NMEA 0183 sentences ({talker[2].decode()}): a GPS receiver" if talker else ""
+    """(driver, what it is in words), or empty ones."""
+    said = ((name, looks_like(data)) for name, looks_like in recognise.items())
+    return next(((name, what) for name, what in said if what), ("", ""))
 
 
 def lines(scene: Scene) -> Iterator[Finding]:
