@@ -1,11 +1,15 @@
 """Answers: what the running daemon does for each command of the table."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from agent.annotations import Annotation
+from agent.calibration import joined
+from agent.clock import iso
 from agent.control import CommandError
 from agent.monitor import Parts, Recorder, snapshot
+from agent.stream import Stream
 
 
 class Answers:
@@ -80,10 +84,32 @@ class Answers:
         return {name: stream.preview() for name, stream in self._parts.streams.items()}
 
     def snapshot(self, stream: str) -> dict[str, Any]:
-        found = self._parts.streams.get(stream)
-        if found is None:
-            raise CommandError(f"no stream {stream!r}; there is {', '.join(self._parts.streams)}")
-        return found.latest()
+        return self._stream(stream).latest()
+
+    def measure(self, stream: str) -> dict[str, Any]:
+        return self._stream(stream).measure()
+
+    def chip_calibration(self, stream: str) -> str:
+        try:
+            return self._stream(stream).chip_calibration()
+        except (LookupError, TimeoutError) as error:
+            raise CommandError(str(error)) from None
+
+    def calibrate(self, stream: str, calibration: str) -> str:
+        """Keeps it on the disk, then beside what is recorded."""
+        found, parts = self._stream(stream), self._parts
+        if found.identity is None:
+            raise CommandError(f"stream {stream} has not begun: {found.error or 'wait for it'}")
+        try:
+            said = json.loads(calibration)
+            if not isinstance(said, dict):
+                raise ValueError("not a table")
+            known = joined(found.calibration, said, found.identity, iso(parts.clock.wall_ns()))
+        except (ValueError, RecursionError) as error:
+            raise CommandError(f"calibration: {error}") from None
+        parts.calibrations.keep(stream, known)
+        found.calibration = known
+        return f"{stream}: known from now on"
 
     def reload(self) -> str:
         return self._parts.reload()
@@ -93,6 +119,12 @@ class Answers:
         if recorder is None:
             raise CommandError(f"no recording {name!r}; there is {', '.join(self._parts.recorders)}")
         return recorder
+
+    def _stream(self, name: str) -> Stream:
+        found = self._parts.streams.get(name)
+        if found is None:
+            raise CommandError(f"no stream {name!r}; there is {', '.join(self._parts.streams)}")
+        return found
 
     def _target(self, name: str | None) -> str | None:
         known = self._parts.sync.health()

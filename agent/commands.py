@@ -26,6 +26,9 @@ class Asked(Protocol):
     def retry(self, target: str | None, capture: str | None) -> int: ...
     def drop(self, target: str | None, capture: str | None) -> int: ...
     def streams(self) -> dict[str, dict[str, Any]]: ...
+    def measure(self, stream: str) -> dict[str, Any]: ...
+    def chip_calibration(self, stream: str) -> str: ...
+    def calibrate(self, stream: str, calibration: str) -> str: ...
     def snapshot(self, stream: str) -> dict[str, Any]: ...
     def reload(self) -> str: ...
 
@@ -50,6 +53,7 @@ class Command:
 
 
 _RECORDING = Argument("recording", "name of a recording", str, required=True)
+_STREAM = Argument("stream", "name of a stream", str, required=True)
 _TARGET = Argument("target", "name of a target; all of them where none is given", str)
 _CAPTURE = Argument("capture", "uuid or name of a capture", str)
 
@@ -106,8 +110,22 @@ COMMANDS: Mapping[str, Command] = {
         Command(
             "snapshot",
             "the newest sample of a stream in physical units",
-            (Argument("stream", "name of a stream", str, required=True),),
+            (_STREAM,),
             reads_only=True,
+        ),
+        Command("measure", "mean and deviation of each channel over the last two seconds", (_STREAM,), reads_only=True),
+        Command(
+            "chip_calibration",
+            "what a chip that calibrates itself has found by now; it pauses for a moment",
+            (_STREAM,),
+        ),
+        Command(
+            "calibrate",
+            "keeps what is known of a stream's sensors, for the sidecars of captures from now on; the data stay raw",
+            (
+                _STREAM,
+                Argument("calibration", "JSON: sensors or chip, as the sidecar's schema says", str, required=True),
+            ),
         ),
         Command("reload", "reads the configuration again and restarts what differs; a wrong one changes nothing"),
     )

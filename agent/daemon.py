@@ -15,6 +15,7 @@ from typing import Any, Self
 from agent.adoption import take_over
 from agent.answers import Answers
 from agent.assembly import Assembly
+from agent.calibration import Calibrations
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.config.loading import Config, ConfigError, StreamConfig, load, owed_by
@@ -197,6 +198,7 @@ class Daemon:
             captures=folder.captures,
         )
         context = Context(database)
+        calibrations = Calibrations(folder.calibration)
         recorders = Recorders(
             folder=folder,
             clock=clock,
@@ -210,7 +212,9 @@ class Daemon:
 
         def stream(given: StreamConfig) -> Stream:
             ring = Ring(settings.ring_s, settings.ring_bytes)
-            return Stream(given.name, given.driver, given.settings, ring=ring, clock=clock, jitter=_chance())
+            made = Stream(given.name, given.driver, given.settings, ring=ring, clock=clock, jitter=_chance())
+            made.calibration = calibrations.load(given.name)
+            return made
 
         assembly = self._assembly = Assembly(
             sync=sync,
@@ -251,6 +255,7 @@ class Daemon:
                 configuration=self._health,
                 reload=self._main.reload,
                 context=context,
+                calibrations=calibrations,
                 amend=functools.partial(catalogue.amend, owe=owing.owe_again),
                 mqtt=mqtt.health if mqtt else None,
                 metrics=metrics.health if metrics else None,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,8 @@ class Film:
         """What was said when it ended; None where it was cut off."""
         self.trigger: dict[str, Any] | None = (self.end or {}).get("trigger") or self.head.get("trigger")
         """What began it, where it began by itself."""
+        self.notes = reader.notes
+        """What was noted meanwhile, as (name, document)."""
         self.damaged = reader.damaged
         """Places in the file where something had to be skipped."""
         self.uuid = str(self.head.get("uuid", ""))
@@ -164,7 +166,8 @@ class Film:
 
     def describe(self) -> list[dict[str, Any]]:
         """The sidecar's `streams`, as `agent/capture.schema.json` says."""
-        return [track.describe() for track in self.tracks]
+        known = [stream.get("calibration") for stream in self.head["streams"]]
+        return [{**track.describe(), **_calibration(track, known[track.place])} for track in self.tracks]
 
     def rows(self) -> Iterator[Rows]:
         """All streams on the lead's clock, in chunks of at most 4096 rows."""
@@ -181,6 +184,18 @@ class Film:
                     columns += values
                     present += [there] * len(values)
             yield Rows(indexes, time_ns, tuple(columns), tuple(present), samples)
+
+
+def _calibration(track: Track, known: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What was known of its sensors when the capture began, its channels called as the payload does."""
+    if not known:
+        return {}
+    columns = dict(zip((channel.name for channel in track.identity.channels), track.columns, strict=True))
+    sensors = {
+        name: {**sensor, "channels": [columns[channel] for channel in sensor["channels"]]}
+        for name, sensor in known["sensors"].items()
+    }
+    return {"calibration": {**known, "sensors": sensors}}
 
 
 class _Follower:

@@ -25,6 +25,7 @@ class DataFolder:
         self.captures = path / "captures"
         self.quarantine = path / "quarantine"
         self.secrets = path / "secrets"
+        self.calibration = path / "calibration"
 
     def __enter__(self) -> Self:
         for folder in (self.recording, self.captures, self.quarantine):

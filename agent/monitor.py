@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from agent import __version__
+from agent.calibration import Calibrations
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
@@ -63,6 +64,7 @@ class Parts:
     reload: Callable[[], str]
     """Reads the configuration again; what that changed. CommandError where it is refused."""
     context: Context
+    calibrations: Calibrations
     amend: Callable[[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]], Capture]
     """Replaces the sidecar of a capture by its next revision, and owes that."""
     mqtt: Callable[[], Mapping[str, Any]] | None = None

@@ -2,15 +2,29 @@
 
 import dataclasses
 import logging
+import queue
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
+from agent.calibration import fits
 from agent.clock import Clock
 from agent.jitter import jitter_s
 from agent.ring import Ring
 from agent.worker import Worker
-from drivers import Block, Channel, Driver, DriverError, DriverSettings, Identity, Snapper, TimeSource
+from drivers import (
+    Block,
+    Channel,
+    Driver,
+    DriverError,
+    DriverSettings,
+    Identity,
+    SelfCalibrating,
+    Snapper,
+    TimeSource,
+)
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +32,7 @@ READ_S = 0.25
 """How long one read may wait; the reader is asked to stop at least this often."""
 
 _JITTER_S = 10.0
+_MEASURE_S = 2.0
 
 
 class Stream:
@@ -57,6 +72,9 @@ class Stream:
         self.reopened = 0
         self._counters: dict[str, int] = {}
         self._marks: list[tuple[int, int]] = []
+        self._askers: queue.SimpleQueue[queue.SimpleQueue[str]] = queue.SimpleQueue()
+        self.calibration: Mapping[str, Any] | None = None
+        """What is known of its sensors; see `agent.calibration`."""
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
         """Starts the reader thread."""
@@ -79,6 +97,22 @@ class Stream:
             return True
         return False
 
+    def chip_calibration(self, within_s: float = 3.0) -> str:
+        """What a chip that calibrates itself has found by now; from any thread.
+
+        LookupError where it is none, TimeoutError where it does not answer.
+        """
+        driver: object = self._open_driver
+        if not isinstance(driver, SelfCalibrating):
+            why = "there is no chip on it that calibrates itself, or not now"
+            raise LookupError(f"stream {self.name} is {self.state}: {self.error or why}")
+        asker: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._askers.put(asker)
+        try:
+            return asker.get(timeout=within_s)
+        except queue.Empty:
+            raise TimeoutError(f"stream {self.name} does not answer: {self.error or 'it is slow'}") from None
+
     def run(self, worker: Worker) -> None:
         """Opens, reads, and opens again, until the worker stops."""
         first_s, longest_s = self._backoff_s
@@ -92,6 +126,8 @@ class Stream:
                 self._open_driver = driver
                 while not worker.stopping.is_set():
                     worker.beat()
+                    if isinstance(driver, SelfCalibrating) and not self._askers.empty():
+                        self._askers.get().put(driver.calibration())
                     block = driver.read(READ_S)
                     if block is not None:
                         self._take(block)
@@ -221,12 +257,31 @@ class Stream:
         return {
             **{key: health[key] for key in (*shown, "last_s")},
             "channels": {c.name: {"value": value, "unit": c.unit} for c, value in self._values(last)},
+            "calibrates_itself": isinstance(self._open_driver, SelfCalibrating),
             "picture_bytes": None if last is None or not last.jpeg else len(last.jpeg),
         }
 
     def latest(self) -> dict[str, Any]:
         """The newest sample in physical units, by channel; empty before the first, and for pictures."""
         return {channel.name: value for channel, value in self._values(self._last)}
+
+    def measure(self) -> dict[str, Any]:
+        """Mean and deviation (of single samples) by channel over the last two seconds, in physical units."""
+        blocks = [block for block in self.ring.cursor(_MEASURE_S).take() if len(block.samples)]
+        blocks = [block for block in blocks if block.segment == blocks[-1].segment]
+        if not blocks:
+            return {"samples": 0, "channels": {}}
+        samples = np.concatenate([block.samples for block in blocks])
+        channels = {}
+        for channel in self.identity_at(blocks[-1].segment).channels:
+            values = samples[channel.name].astype(np.float64) * channel.scale + channel.offset
+            channels[channel.name] = {"mean": float(values.mean()), "deviation": float(values.std())}
+        return {"samples": len(samples), "channels": channels}
+
+    def fitting_calibration(self, identity: Identity) -> Mapping[str, Any] | None:
+        """What is known of the sensors of this hardware; None where it is another's."""
+        known = self.calibration
+        return known if known is not None and fits(known, identity) else None
 
     def _values(self, block: Block | None) -> list[tuple[Channel, float]]:
         if block is None or not len(block.samples):

@@ -148,7 +148,12 @@ def open_take(
         "labels": dict(orders.labels),
         "metadata": dict(orders.metadata),
         "streams": [
-            {"name": stream.name, "driver": stream.driver, "identity": identity_as_json(identity)}
+            {
+                "name": stream.name,
+                "driver": stream.driver,
+                "identity": identity_as_json(identity),
+                "calibration": stream.fitting_calibration(identity),
+            }
             for stream, identity in zip(streams, identities, strict=True)
         ],
         "trigger": trigger,

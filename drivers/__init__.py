@@ -22,11 +22,12 @@ __all__ = [
     "Hallmark",
     "Identity",
     "Samples",
+    "SelfCalibrating",
     "SettingsError",
     "Snapper",
+    "TimeSource",
     "boottime_ns",
     "check",
-    "TimeSource",
     "driver_module",
     "option",
     "samples_dtype",
@@ -145,8 +146,14 @@ class Snapper(Protocol):
         """Asks; the next `read` answers. May be called from any thread."""
 
 
-class DriverSettings(Protocol):
-    """What TOML says of one driver: a frozen dataclass named `Settings` in the driver's module."""
+@runtime_checkable
+class SelfCalibrating(Protocol):
+    """A driver of a chip that calibrates itself."""
+
+    def calibration(self) -> str:
+        """What the chip has found by now, as the option `calibration` takes it back. Called between reads."""
+
+
 @runtime_checkable
 class TimeSource(Protocol):
     """A driver that knows the time of day, as a GPS receiver does."""
@@ -156,6 +163,8 @@ class TimeSource(Protocol):
         may be late, so that the Unix time is too small for its moment, and never early. Asked after each block."""
 
 
+class DriverSettings(Protocol):
+    """What TOML says of one driver: a frozen dataclass named `Settings` in the driver's module."""
 
     def open(self) -> Driver:
         """Opens the port, nothing more. Raises DriverError."""

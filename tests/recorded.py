@@ -106,8 +106,8 @@ def make_data_folder(place: Path) -> Path:
     return place
 
 
-def run(*arguments: object, code: int = 0) -> Result:
-    """One command of `capture-agent`, which must end with `code`."""
-    result = CliRunner().invoke(cli, [str(argument) for argument in arguments])
+def run(*arguments: object, code: int = 0, input: str | None = None) -> Result:
+    """One command of `capture-agent`, which must end with `code`; `input` is what a person types."""
+    result = CliRunner().invoke(cli, [str(argument) for argument in arguments], input=input)
     assert result.exit_code == code, (result.output, result.exception)
     return result

@@ -29,6 +29,11 @@ driver = "picamera"
 camera = "virtual"
 interval_s = 1
 
+[stream.fused]
+driver = "bno055"
+bus = "virtual"
+rate_hz = 10
+
 [recording.walk]
 streams = ["imu"]
 length_s = 0.5
@@ -52,6 +57,9 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "status": {},
     "streams": {},
     "snapshot": {"stream": "imu"},
+    "measure": {"stream": "imu"},
+    "chip_calibration": {"stream": "fused"},
+    "calibrate": {"stream": "fused", "calibration": '{"chip": "00ff"}'},
     "label": {"labels": {"activity": "walking"}, "recording": "walk"},
     "session": {"subject": "Ada", "recording": "walk"},
     "start": {"recording": "later"},

@@ -26,6 +26,7 @@ COMMANDS = {
     "start": ("agent.cli.ask:start", "Start a recording."),
     "stop": ("agent.cli.ask:stop", "Stop a recording."),
     "streams": ("agent.cli.streams:streams", "Show newest values, rate, jitter and loss of each stream, also live."),
+    "calibrate": ("agent.cli.calibrate:calibrate", "Find bias, scale and mounting of a stream's sensors."),
     "snapshot": ("agent.cli.ask:snapshot", "Show the newest sample of a stream."),
     "reload": ("agent.cli.service:reload_command", "Make the daemon read its configuration again."),
     "sync": ("agent.cli.ask:sync", "Try now what waits for its next attempt."),
