@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.annotations import Annotation
+from agent.buttons import mark
 from agent.calibration import joined
 from agent.clock import iso
 from agent.control import CommandError
@@ -44,6 +45,15 @@ class Answers:
         return {
             name: {"labels": dict(r.orders.labels), "metadata": dict(r.orders.metadata)} for name, r in chosen.items()
         }
+
+    def mark(self, labels: Mapping[str, Any], recording: str | None) -> dict[str, list[str]]:
+        """Which recordings have this moment marked."""
+        chosen = self._parts.recorders if recording is None else {recording: self._recorder(recording)}
+        said = {name: value for name, value in labels.items() if value is not None}
+        marked = mark(chosen, self._parts.clock.boottime_ns(), said or {"mark": True})
+        if not marked:
+            raise CommandError("no capture of samples is in progress that could be marked")
+        return {"marked": marked}
 
     def session(self, recording: str | None, **names: str | None) -> dict[str, dict[str, Any]]:
         """The same, of session, subject, condition and trial; an empty name removes one."""

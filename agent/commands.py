@@ -18,6 +18,7 @@ class Asked(Protocol):
     def label(
         self, labels: Mapping[str, Any], metadata: Mapping[str, Any], recording: str | None
     ) -> dict[str, dict[str, Any]]: ...
+    def mark(self, labels: Mapping[str, Any], recording: str | None) -> dict[str, list[str]]: ...
     def session(self, recording: str | None, **names: str | None) -> dict[str, dict[str, Any]]: ...
     def annotate(self, capture: str, **said: Mapping[str, Any]) -> dict[str, Any]: ...
     def sync(self, target: str | None) -> str: ...
@@ -85,6 +86,14 @@ COMMANDS: Mapping[str, Command] = {
                 Argument("subject", "who or what is measured", str),
                 Argument("condition", "under which condition", str),
                 Argument("trial", "name of the trial", str),
+                Argument("recording", "name of a recording; all of them where none is given", str),
+            ),
+        ),
+        Command(
+            "mark",
+            "marks this moment in the captures in progress, with labels of its own",
+            (
+                Argument("labels", "label: value; mark: true where none is given", dict),
                 Argument("recording", "name of a recording; all of them where none is given", str),
             ),
         ),

@@ -16,6 +16,7 @@ from agent.adoption import take_over
 from agent.answers import Answers
 from agent.assembly import Assembly
 from agent.calibration import Calibrations
+from agent.buttons import Buttons
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.config.loading import Config, ConfigError, StreamConfig, load, owed_by
@@ -237,6 +238,9 @@ class Daemon:
             from agent.metrics.service import Metrics  # noqa: PLC0415  with the library's server only where it is wanted
 
             metrics = Metrics(config.metrics, lambda: answers.status())
+        buttons = Buttons(config.buttons, lambda: assembly.recorders, clock.boottime_ns)
+        if config.buttons:
+            self._run(stack, buttons.start)
         answers = Answers(
             Parts(
                 device=device.name,
@@ -257,6 +261,7 @@ class Daemon:
                 context=context,
                 calibrations=calibrations,
                 amend=functools.partial(catalogue.amend, owe=owing.owe_again),
+                buttons=buttons.health,
                 mqtt=mqtt.health if mqtt else None,
                 metrics=metrics.health if metrics else None,
             )

@@ -15,6 +15,7 @@ from agent.film import Film
 from agent.finishing import Finishing
 from agent.folder import called
 from agent.formats import Format, Unfit, format_module
+from agent.marks import marked
 from agent.quarantine import set_aside
 from agent.worker import Worker
 
@@ -169,7 +170,7 @@ class Developer:
         }
         if start["clock"] != "synchronised" and start["boot_id"] == self._clock.boot_id and self._clock.synchronised():
             start = redated(start, self._clock)
-        return {
+        document = {
             "schema": SCHEMA,
             "uuid": head["uuid"],
             "revision": 1,
@@ -202,6 +203,8 @@ class Developer:
                 for p in payloads
             ],
         }
+        segments = marked(document, film.notes)
+        return {**document, "segments": segments} if segments else document
 
     def _fail(self, negative: Path, error: Exception) -> None:
         if isinstance(error, DatabaseWaits) or getattr(error, "errno", None) in _FULL:

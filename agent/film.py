@@ -86,6 +86,8 @@ class Film:
         """What began it, where it began by itself."""
         self.notes = reader.notes
         """What was noted meanwhile, as (name, document)."""
+        self.notes = reader.notes
+        """What was noted meanwhile, as (name, document)."""
         self.damaged = reader.damaged
         """Places in the file where something had to be skipped."""
         self.uuid = str(self.head.get("uuid", ""))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ class Recorder(Protocol):
 
     def trigger(self) -> str: ...
     def idle(self) -> bool: ...
+    def open_negatives(self) -> Collection[object]: ...
     def health(self) -> dict[str, Any]: ...
 
 
@@ -67,6 +68,8 @@ class Parts:
     calibrations: Calibrations
     amend: Callable[[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]], Capture]
     """Replaces the sidecar of a capture by its next revision, and owes that."""
+    buttons: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+    """Health of the buttons, by name."""
     mqtt: Callable[[], Mapping[str, Any]] | None = None
     """Health of the connection to the broker; None: there is none configured."""
     metrics: Callable[[], Mapping[str, Any]] | None = None
@@ -104,6 +107,7 @@ def snapshot(parts: Parts) -> dict[str, Any]:
     developer = parts.developer.health()
     configuration = parts.configuration()
     mqtt = parts.mqtt() if parts.mqtt else None
+    buttons = parts.buttons()
     metrics = parts.metrics() if parts.metrics else None
     stuck = [f"thread {w.name} has shown no life for {w.silence_s:.0f} s" for w in parts.workers() if w.overdue_s()]
     return {
@@ -122,11 +126,13 @@ def snapshot(parts: Parts) -> dict[str, Any]:
         "configuration": configuration,
         "mqtt": mqtt,
         "metrics": metrics,
+        "buttons": buttons,
         "problems": [
             *stuck,
             *_refused(configuration),
             *_problems(streams, recordings, targets, disk, developer),
             *_unheard(mqtt),
+            *(f"button {name}: {button['error']}" for name, button in buttons.items() if button["error"]),
             *([f"metrics: {metrics['listen']}: {metrics['error']}"] if metrics and metrics["error"] else []),
         ],
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,6 +103,8 @@ class Orders:
         self.metadata: dict[str, Scalar] = settings.said
         self.configured = [dict(self.labels), dict(self.metadata)]
         """Labels and metadata as the configuration has them."""
+        self.marks: deque[tuple[int, Mapping[str, Scalar]]] = deque()
+        """Moments (CLOCK_BOOTTIME) to be marked in what is being written, with their labels."""
         self.error = ""
         """Why it does not record though it should; empty where it does."""
 
@@ -121,6 +124,10 @@ class Orders:
                     kept.pop(key, None)
                 else:
                     kept[key] = value
+
+    def mark(self, time_ns: int, labels: Mapping[str, Scalar]) -> None:
+        """Labels this moment (CLOCK_BOOTTIME) in the capture in progress."""
+        self.marks.append((time_ns, labels))
 
     def refuse(self, why: str) -> None:
         """Remembers why nothing can be recorded, and says so once."""

@@ -8,6 +8,7 @@ from agent.capture import CaptureConfiguration
 from agent.clock import Clock
 from agent.device import Device
 from agent.film import column_names
+from agent.marks import Marks
 from agent.negative import NegativeWriter
 from agent.recording import Orders, RecordingSettings
 from agent.stream import Stream
@@ -50,6 +51,7 @@ class Takes:
         self._finished = finished
         self._room = room
         self._required = required
+        self._marks = Marks(orders)
         self._rest_until_ns = 0
         self._captures = 0
         self._nbytes = 0
@@ -90,6 +92,7 @@ class Takes:
 
     def flush(self, now_ns: int) -> None:
         """Hands everything to the kernel, and on what has ended."""
+        self._marks.note(self.all(), now_ns)
         try:
             for take in self.all():
                 take.negative.flush()

@@ -84,6 +84,16 @@ def session(data_dir: Path, end: bool, recording: str | None, **names: str | Non
     _tell(ask(data_dir, "session", recording=recording, **given))
 
 
+@click.command
+@click.argument("labels", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--recording", help="In this recording alone.")
+@with_data_dir
+def mark(data_dir: Path, labels: tuple[str, ...], recording: str | None) -> None:
+    """Mark this moment in the captures in progress: a segment of no samples, with these labels, or mark=true."""
+    answer = ask(data_dir, "mark", labels=values("labels", labels), recording=recording)
+    click.echo(f"marked in {', '.join(answer['marked'])}")
+
+
 def _tell(answer: dict[str, Any]) -> None:
     for name, document in answer.items():
         click.echo(f"{name}: {json.dumps(document, ensure_ascii=False)}")

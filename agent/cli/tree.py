@@ -20,6 +20,7 @@ COMMANDS = {
     "outbox": ("agent.cli.outbox:outbox", "List, retry and drop what is owed to targets."),
     "label": ("agent.cli.ask:label", "Label what is recorded from now on."),
     "session": ("agent.cli.ask:session", "Say whose captures begin from now on."),
+    "mark": ("agent.cli.ask:mark", "Mark this moment in what is being recorded."),
     "annotate": ("agent.cli.annotate:annotate", "Label, tag and mark a finished capture or parts of it."),
     "withdraw": ("agent.cli.withdraw:withdraw", "Take captures back, here and at the targets."),
     "trigger": ("agent.cli.ask:trigger", "Record one capture (or take one picture) now."),

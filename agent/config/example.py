@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from agent.buttons import ButtonSettings
 from agent.config.errors import written
 from agent.config.loading import AgentSettings
 from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, gives_pictures
@@ -58,6 +59,9 @@ def _lines() -> Iterator[str]:
         yield from ("", "", *_comment(_says(TARGETS, name)), f"[target.{name}]", f"kind = {written(name)}")
         own = list(described(TARGETS.find(name).Settings))
         yield from _options([*own, *described(Delivery)], f"target.{name}")
+    yield from ("", "", *_comment("A button at a pin, for people to mark moments with."), "#[button.lap]")
+    for line in _options(described(ButtonSettings)):
+        yield line if line.startswith("#") else f"#{line}"
     yield from ("", "", *_comment("A broker, through which the device is watched and commanded."), "#[mqtt]")
     for line in _options(described(MqttSettings)):
         yield line if line.startswith("#") else f"#{line}"

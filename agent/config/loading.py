@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from agent.buttons import ButtonSettings
 from agent.config.checks import fitting_formats, known_names, picture_rate, plan_of, refused, shared_devices
 from agent.config.errors import ABSENT, ConfigError, Mistake, nearest
 from agent.config.modules import DRIVERS, FORMATS, TARGETS, Family, configured_module, gives_pictures
@@ -28,7 +29,7 @@ __all__ = ["AgentSettings", "Config", "ConfigError", "StreamConfig", "TargetConf
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _DEVICE_ID = re.compile(r"[0-9a-f]{8}")
-TABLES = ("agent", "stream", "recording", "target", "mqtt", "metrics")
+TABLES = ("agent", "stream", "recording", "target", "button", "mqtt", "metrics")
 _SINGLE = ("agent", "mqtt", "metrics")
 
 
@@ -100,6 +101,7 @@ class Config:
     mqtt: MqttSettings | None = None
     """None: there is no MQTT."""
     metrics: MetricsSettings = dataclasses.field(default_factory=MetricsSettings)
+    buttons: Mapping[str, ButtonSettings] = dataclasses.field(default_factory=dict)
 
 
 def owed_by(config: Config) -> tuple[dict[str, tuple[str, ...]], dict[str, Delivery]]:
@@ -149,6 +151,7 @@ class _Reading:
         formats = {name: self._formats(name, recording) for name, recording in recordings.items() if recording}
         mqtt = self._read(MqttSettings, self._table("mqtt"), "mqtt") if "mqtt" in self._document else None
         metrics = self._read(MetricsSettings, self._table("metrics"), "metrics")
+        buttons = {name: self._read(ButtonSettings, table, f"button.{name}") for name, table in self._named("button")}
         config = Config(
             self._path,
             agent or AgentSettings(),
@@ -158,7 +161,10 @@ class _Reading:
             formats,
             mqtt,
             metrics or MetricsSettings(),
+            {name: button for name, button in buttons.items() if button},
         )
+        for name, button in config.buttons.items():
+            self._add(known_names(f"button.{name}.recordings", button.recordings, "recording", recordings))
         devices = {name: stream.settings for name, stream in config.streams.items()}
         for name, recording in config.recordings.items():
             path = f"recording.{name}"

@@ -1,0 +1,63 @@
+"""Marks: moments that a person marked, written as notes into the negatives in which they may lie."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from agent.annotations import extent, lead, segment
+from agent.dating import Dating, sample_at
+from agent.recording import Orders
+from agent.take import Take
+
+log = logging.getLogger(__name__)
+
+NOTE = "mark"
+_KEPT_NS = 5_000_000_000
+"""How long after a mark a negative that is opened may still hold its moment: what was read late comes late."""
+
+
+class Marks:
+    """Turns the moments of one recording into samples. Used by the recording's thread.
+
+    A moment is noted as a sample of the lead, in each negative that is open then or soon after; the one that holds the
+    sample makes a segment of it, so that also at the edge of two captures it is in one of them.
+    """
+
+    def __init__(self, orders: Orders, dating: Dating | None = None) -> None:
+        self._orders = orders
+        self._dating = dating or Dating()
+        self._kept: list[tuple[int, dict[str, Any], list[Take]]] = []
+        """When each came, its note, and where it is noted."""
+
+    def note(self, takes: Sequence[Take], now_ns: int) -> None:
+        """Notes what was marked since the last call."""
+        self._kept = [kept for kept in self._kept if now_ns - kept[0] <= _KEPT_NS]
+        while self._orders.marks and takes:
+            time_ns, labels = self._orders.marks.popleft()
+            stream = takes[-1].streams[takes[-1].lead]
+            fit = self._dating.fit(stream, now_ns)
+            if fit is None:
+                log.warning("recording %s: a mark is lost: %s has brought nothing", self._orders.name, stream.name)
+            else:
+                document = {"stream": stream.name, "sample": sample_at(fit, time_ns), "labels": dict(labels)}
+                self._kept.append((now_ns, document, []))
+        for _, document, noted in self._kept:
+            for take in takes:
+                if not any(one is take for one in noted):
+                    take.negative.note(NOTE, document)
+                    noted.append(take)
+
+
+def marked(document: Mapping[str, Any], notes: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:
+    """The segments of a sidecar that its negative's notes make: those whose sample is in the capture, in order."""
+    marks = [note for name, note in notes if name == NOTE]
+    if not marks:
+        return []
+    name = lead(document)["name"]
+    first, end, _ = extent(document)
+    found = [
+        segment(document, int(note["sample"]), 0, note["labels"])
+        for note in marks
+        if note["stream"] == name and first <= note["sample"] < end
+    ]
+    return sorted(found, key=lambda one: int(one["first"]))
