@@ -161,7 +161,15 @@ class Daemon:
 
             mqtt = Mqtt(config.mqtt, device=device, home=home, database=database, catalogue=catalogue, clock=clock)
             mqtt.listen()
-        sync = Sync({}, outbox=outbox, catalogue=catalogue, clock=clock, jitter=_chance(), excluded=owing.excluded)
+        sync = Sync(
+            {},
+            outbox=outbox,
+            catalogue=catalogue,
+            clock=clock,
+            jitter=_chance(),
+            excluded=owing.excluded,
+            scratch=folder.scratch,
+        )
         stack.callback(lambda: sync.stop(self._left_s(_JOIN_S)))
 
         finishing = Finishing(

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -86,8 +86,6 @@ class Film:
         """What began it, where it began by itself."""
         self.notes = reader.notes
         """What was noted meanwhile, as (name, document)."""
-        self.notes = reader.notes
-        """What was noted meanwhile, as (name, document)."""
         self.damaged = reader.damaged
         """Places in the file where something had to be skipped."""
         self.uuid = str(self.head.get("uuid", ""))
@@ -100,7 +98,7 @@ class Film:
         self.columns: tuple[Column, ...] = ()
 
     @classmethod
-    def scan(cls, path: Path, breathe: Callable[[], None] = lambda: None) -> "Film":
+    def scan(cls, path: Path, breathe: Callable[[], None] = lambda: None) -> Self:
         """Looks through a negative. NegativeError where it is none; OSError."""
         reader = NegativeReader(path)
         pairs = [

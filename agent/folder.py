@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,8 @@ class DataFolder:
         self.captures = path / "captures"
         self.quarantine = path / "quarantine"
         self.secrets = path / "secrets"
+        self.scratch = path / "scratch"
+        """What is made for one delivery and not kept: empty at the start."""
         self.calibration = path / "calibration"
 
     def __enter__(self) -> Self:
@@ -38,6 +41,7 @@ class DataFolder:
         except BlockingIOError:
             os.close(self._lock)
             raise Busy(f"another capture-agent runs on {self.path}") from None
+        shutil.rmtree(self.scratch, ignore_errors=True)
         return self
 
     def __exit__(self, *error: object) -> None:

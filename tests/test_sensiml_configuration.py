@@ -90,7 +90,6 @@ TARGET = 'kind = "sensiml"\nproject = "bay"\nsecret_file = "key"'
 @pytest.mark.parametrize(
     ("old", "new", "path", "reason"),
     [
-        ('["csv", { kind = "mcap" }]', '["mcap", "csv_gz"]', "format", "csv or wav among them, for target far"),
         ('activity = "walking"', 'activity = "walk/run"', "labels", "0-9, _, ., :, - and spaces (target far)"),
         ("laps = 3", '"lap-s" = 3', "labels", "names of up to 64"),
         ("laps = 3", f'laps = "{"x" * 65}"', "labels", "values of up to 64"),

@@ -80,6 +80,7 @@ class House:
             clock=self.clock,
             jitter=random.Random(1),
             commit_every_s=commit_every_s,
+            scratch=self.folder / "scratch",
         )
         self.stack.callback(sync.stop)
         sync.start(lambda thread, error: self.broken.append(f"{thread}: {error!r}"))

@@ -104,7 +104,18 @@ def _words(recording: Any, config: Any) -> str:
     when += _schedule(recording.schedule)
     whither = f"to {_and(recording.targets)}" if recording.targets else "to no target: it stays on this disk"
     labels = f", labelled {', '.join(f'{k} = {written(v)}' for k, v in recording.labels.items())}"
-    return f"{what}{when}; as {_and([*map(_format, recording.format)])}, {whither}{labels if recording.labels else ''}"
+    formats = [*map(_format, recording.format)]
+    said = f"{what}{when}; as {_and(formats)}, {whither}{labels if recording.labels else ''}"
+    return said + "".join(_made(name, config.targets[name], formats) for name in recording.targets)
+
+
+def _made(name: str, target: Any, formats: list[str]) -> str:
+    """What becomes of payloads for a target that takes none of them, in words."""
+    from agent.sync.making import recipe
+
+    takes = getattr(target.settings, "formats", ())
+    how = None if not takes or set(takes) & set(formats) else recipe(formats, takes)
+    return "" if how is None else f"; {name} takes none of these: {how.wanted} is made of {how.source} at each delivery"
 
 
 def _trigger(trigger: Any) -> str:

@@ -7,6 +7,7 @@ from agent.config.errors import Mistake, nearest
 from agent.config.modules import FORMATS, configured_module, gives_pictures
 from agent.formats import FormatSettings
 from agent.recording import CONTEXT, RecordingSettings
+from agent.sync.making import recipe
 from agent.targets import Particular, Plan, TargetSettings
 from drivers import DriverSettings, Expecting
 
@@ -101,7 +102,7 @@ def refused(
     """What a target, given as (name, settings), would refuse of each capture of a recording."""
     name, settings = target
     formats: tuple[str, ...] = getattr(settings, "formats", ())
-    if formats and not set(formats) & plan.formats.keys():
+    if formats and not set(formats) & plan.formats.keys() and recipe(tuple(plan.formats), formats) is None:
         yield Mistake(f"{path}.format", recording.format, f"{' or '.join(formats)} among them, for target {name}")
     if isinstance(settings, Particular):
         for option, value, allowed in settings.mistakes(plan):

@@ -3,6 +3,7 @@
 import logging
 import random
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from agent.catalogue import Catalogue
@@ -33,9 +34,11 @@ class Sync:
         jitter: random.Random | None = None,
         commit_every_s: float = 4.0,
         excluded: Callable[[str], int] = lambda target: 0,
+        scratch: Path | None = None,
     ) -> None:
         """`targets` by name: (kind, the target, how to deliver to it). They are closed by `stop`. `excluded`: how many
-        captures a target's rules kept from it.
+        captures a target's rules kept from it. `scratch`: where payloads are made in formats that a target takes and a
+        capture has not, each for one attempt; None: nowhere.
 
         Outcomes are committed 50 at once, or every `commit_every_s`: at a trickle that is 900 fsyncs an hour. After a
         kill a few parcels are offered again, and targets recognise what they have.
@@ -45,6 +48,7 @@ class Sync:
         self._clock = clock
         self._jitter = jitter or random.Random()  # noqa: S311  spreads retries, guards nothing
         self._excluded = excluded
+        self._scratch = scratch
         self._ledger = Ledger(outbox, clock.boottime_ns, every_s=commit_every_s)
         self._kinds = {name: kind for name, (kind, _, _) in targets.items()}
         # replaced as a whole by `add` and `remove`, so that other threads may go through it meanwhile
@@ -60,6 +64,7 @@ class Sync:
             ledger=self._ledger,
             now=self._clock.boottime_ns,
             jitter=self._jitter,
+            scratch=self._scratch,
         )
 
     def start(self, failed: Callable[[str, BaseException], None]) -> list[Worker]:

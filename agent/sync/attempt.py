@@ -3,11 +3,13 @@
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.parcel import Outcome, Parcel
+from agent.sync.making import made, needed
 from agent.targets import Bundling, Failed, Later, Progress, Refused, Stopped, Target, Unreachable
 
 log = logging.getLogger(__name__)
@@ -16,35 +18,48 @@ Result = tuple[Outcome, Exception | None]
 """What became of a parcel, and the exception that says why."""
 
 
-def attempt(name: str, target: Target, parcel: Parcel, *, catalogue: Catalogue, progress: Progress) -> Result:
+def attempt(
+    name: str, target: Target, parcel: Parcel, *, catalogue: Catalogue, progress: Progress, scratch: Path | None = None
+) -> Result:
     """What became of the parcel at the target called `name`.
 
+    What the capture has in no format that the target takes is made in `scratch`, for this attempt; None: it is not.
     Every Exception is this parcel's and comes back as one; Unreachable and Stopped release it, without an attempt.
     """
     capture = _read(parcel, catalogue)
     if not isinstance(capture, Capture):
         return capture
     try:
-        return _delivered(parcel, target.put(capture, progress))
+        return _delivered(parcel, _put(target, capture, progress, scratch))
     except Exception as error:
         return _not_delivered(name, parcel, error, progress)
 
 
 def attempt_many(
-    name: str, target: Bundling, parcels: Sequence[Parcel], *, catalogue: Catalogue, progress: Progress
+    name: str,
+    target: Bundling,
+    parcels: Sequence[Parcel],
+    *,
+    catalogue: Catalogue,
+    progress: Progress,
+    scratch: Path | None = None,
 ) -> list[Result]:
-    """The same for several parcels at once, each with its own fate; in order."""
+    """The same for several parcels at once, each with its own fate; in order. Those for which something has to be made
+    go alone, after the others."""
     results: dict[int, Result] = {}
     sent: list[int] = []
+    alone: list[int] = []
 
     def captures() -> Iterator[Capture]:
         for index, parcel in enumerate(parcels):
             capture = _read(parcel, catalogue)
-            if isinstance(capture, Capture):
+            if not isinstance(capture, Capture):
+                results[index] = capture
+            elif scratch is not None and needed(capture, target.formats):
+                alone.append(index)
+            else:
                 sent.append(index)
                 yield capture
-            else:
-                results[index] = capture
 
     try:
         fates = target.put_many(captures(), progress)
@@ -52,6 +67,10 @@ def attempt_many(
             raise Failed(f"the target answers for {len(fates)} captures and got {len(sent)}")
         for index, fate in zip(sent, fates, strict=True):
             results[index] = _result(name, parcels[index], fate, progress)
+        for index in alone:
+            results[index] = attempt(
+                name, target, parcels[index], catalogue=catalogue, progress=progress, scratch=scratch
+            )
     except Exception as error:
         if not isinstance(error, Later | Unreachable | Stopped | Failed | OSError):
             log.exception("%s: a bundle of %d: nobody expected this", name, len(parcels))
@@ -77,6 +96,14 @@ def report(name: str, results: Sequence[Result]) -> None:
             log.warning("%s: %s is refused: %s", name, who, error_text)
         else:
             log.warning("%s: %s: attempt %d failed: %s", name, who, outcome.parcel.attempts + 1, error_text)
+
+
+def _put(target: Target, capture: Capture, progress: Progress, scratch: Path | None) -> Mapping[str, Any]:
+    how = None if scratch is None else needed(capture, target.formats)
+    if scratch is None or how is None:
+        return target.put(capture, progress)
+    with made(capture, how, scratch, lambda: progress.sent(0)) as (other, said):
+        return {**target.put(other, progress), "made": said}
 
 
 def _read(parcel: Parcel, catalogue: Catalogue) -> Capture | Result:

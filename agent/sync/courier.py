@@ -5,6 +5,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from agent.catalogue import Catalogue
@@ -48,6 +49,7 @@ class Courier:
         ledger: Ledger,
         now: Callable[[], int],
         jitter: random.Random,
+        scratch: Path | None,
     ) -> None:
         self.name = name
         self._target = target
@@ -56,6 +58,7 @@ class Courier:
         self._delivery = delivery
         self._outbox = outbox
         self._catalogue = catalogue
+        self._scratch = scratch
         self._ledger = ledger
         self._now = now
         self._pace = Pace(delivery.rate_limit_kbps, now)
@@ -259,7 +262,9 @@ class Courier:
         worker.beat()
         if self._bundling is not None and len(group) > 1:
             progress = Progress(stop=worker.stopping, advance=advance)
-            results = attempt_many(self.name, self._bundling, group, catalogue=self._catalogue, progress=progress)
+            results = attempt_many(
+                self.name, self._bundling, group, catalogue=self._catalogue, progress=progress, scratch=self._scratch
+            )
         else:
             (parcel,) = group
 
@@ -267,7 +272,10 @@ class Courier:
                 self._outbox.progress(parcel, state)
 
             progress = Progress(dict(parcel.progress), store, worker.stopping, advance=advance)
-            results = [attempt(self.name, self._target, parcel, catalogue=self._catalogue, progress=progress)]
+            one = attempt(
+                self.name, self._target, parcel, catalogue=self._catalogue, progress=progress, scratch=self._scratch
+            )
+            results = [one]
         report(self.name, [settled for result in results if (settled := self._settle(*result))])
 
     def _settle(self, outcome: Outcome, error: Exception | None) -> Result | None:

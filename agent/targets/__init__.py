@@ -203,7 +203,7 @@ class Bundle:
 
 
 @runtime_checkable
-class Bundling(Protocol):
+class Bundling(Target, Protocol):
     """Optional, for a target: takes many small captures at once, where each alone would cost a round trip."""
 
     bundle: Bundle | None
