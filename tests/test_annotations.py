@@ -18,6 +18,7 @@ from agent.folder import DataFolder
 from agent.outbox import Outbox
 from tests.captures import make_capture
 from tests.recorded import make_data_folder, run
+from tests.running import Running
 
 PICTURE = ("jpeg", "image/jpeg", ".jpg")
 GAP = {"first": 1020, "samples": 10, "exact": True}
@@ -231,3 +232,38 @@ def test_on_the_command_line_without_a_daemon(tmp_path: Path) -> None:
     assert "no capture" in run("annotate", "nothing", "a=1", *where, code=1).output
     with DataFolder(data):
         assert "another capture-agent runs" in run("annotate", name, "a=1", *where, code=1).output
+
+
+def test_a_running_daemon_delivers_the_next_revision(tmp_path: Path) -> None:
+    (tmp_path / "archive").mkdir()
+    config = """
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = { seed = 5, rate_hz = 1000 }
+
+[recording.walk]
+streams = ["mcu"]
+length_s = 0.5
+targets = ["archive"]
+
+[target.archive]
+kind = "directory"
+path = "{folder}/archive"
+"""
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: status["recordings"]["walk"]["finished"] >= 1)
+        status = running.finish()
+        delivered = status["targets"]["archive"]["delivered"]
+        name = running.captures()[0].name
+        here = ("--data", running.data)
+        said = run("annotate", name, "turn=left", "--seconds", "0.1", "0.2", "--tag", "good", *here)
+        assert "revision 2" in said.output
+        assert "are not in" in run("annotate", name, "a=1", "--seconds", "7", "8", *here, code=1).output
+        running.until(lambda status: not status["targets"]["archive"]["owed"])
+        (sidecar,) = (tmp_path / "archive").rglob(f"{name}.json")
+        there = Capture.load(sidecar)
+        assert there.document == Capture.load(running.data / "captures" / sidecar.parent.name / sidecar.name).document
+        assert (there.revision, there.document["tags"]) == (2, ["good"])
+        assert (there.document["segments"][0]["samples"], there.damage()) == (100, "")
+        assert running.ask("status")["targets"]["archive"]["delivered"] == delivered, "the same capture, once"

@@ -57,10 +57,10 @@ def test_the_example_configuration_of_the_readme_is_right(tmp_path: Path) -> Non
     assert set(load(config).recordings) == {"walk", "photos"}
 
 
-def test_what_the_readme_says_of_triggers_and_schedules_can_be_configured(tmp_path: Path) -> None:
+def test_what_the_readme_says_of_recordings_and_buttons_can_be_configured(tmp_path: Path) -> None:
     from agent.config.loading import load
 
-    first, second, *_ = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    first, second, third, *_ = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     config = tmp_path / "config.toml"
-    config.write_text(first + second)
-    assert load(config).recordings.keys() >= {"bump", "garden", "sample"}
+    config.write_text(first + second + third)
+    assert load(config).recordings.keys() >= {"bump", "garden", "sample", "gait"}
