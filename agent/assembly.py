@@ -124,7 +124,8 @@ class Assembly:
         members = [streams[stream] for stream in recipe.streams]
         pictures = all(config.streams[stream].pictures for stream in recipe.streams)
         watched = streams.get(recipe.trigger.stream, members[0])
-        return self._make.make(name, recipe, members, pictures=pictures, watched=watched)
+        tagging = [streams[stream] for stream in recipe.tags_from]
+        return self._make.make(name, recipe, members, pictures=pictures, watched=watched, tagging=tagging)
 
     def _opened(self, config: Config, names: Sequence[str]) -> dict[str, tuple[str, Target, Delivery]]:
         """Those of the targets that there are to be, opened: which never touches the network."""

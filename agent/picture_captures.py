@@ -7,6 +7,7 @@ from agent.capture import Capture, CaptureConfiguration
 from agent.pictures import PictureWriter
 from agent.recording import Orders, RecordingSettings
 from agent.stream import Stream
+from agent.surroundings import Surroundings
 from agent.take import mismatch
 from drivers import Block
 
@@ -22,17 +23,20 @@ class PictureCaptures:
         pictures: PictureWriter,
         finished: Callable[[Capture, Callable[[Capture], Capture]], None],
         room: Callable[[], str],
+        surroundings: Surroundings | None = None,
         required: Mapping[str, Any] | None = None,
     ) -> None:
         """`finished` gets each picture, with what gives it another date should the clock not be set yet.
 
-        `room` says why the disk takes no more; `required` is the document of the required configuration, where known.
+        `room` says why the disk takes no more; `surroundings` is asked for each picture's tags; `required` is the
+        document of the required configuration, where known.
         """
         self.orders = orders
         self.settings = settings
         self._pictures = pictures
         self._finished = finished
         self._room = room
+        self._surroundings = surroundings or Surroundings((), 0.0)
         self._required = required
         self._captures = 0
         self._nbytes = 0
@@ -45,6 +49,7 @@ class PictureCaptures:
         configuration = CaptureConfiguration.of(self.orders.name, [(identity, [])])
         why = self._room() or mismatch(self.settings.require_configuration, self._required, configuration)
         if not why:
+            known = self._surroundings.at(block.observed_ns)
             try:
                 capture = self._pictures.write(
                     block,
@@ -53,7 +58,8 @@ class PictureCaptures:
                     identity=identity,
                     configuration=configuration,
                     labels=dict(self.orders.labels),
-                    metadata=dict(self.orders.metadata),
+                    metadata={**known.metadata, **self.orders.metadata},
+                    surroundings=known.tags,
                     trigger=trigger,
                 )
             except OSError as error:

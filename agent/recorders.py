@@ -18,6 +18,7 @@ from agent.recording import Orders, RecordingSettings
 from agent.sample_writer import SampleWriter
 from agent.schedule import Schedule
 from agent.stream import Stream
+from agent.surroundings import Surroundings
 from agent.takes import Takes
 from agent.trigger_source import TriggerSource
 from agent.triggered_pictures import TriggeredPictures
@@ -49,8 +50,13 @@ class Recorders:
         *,
         pictures: bool,
         watched: Stream | None = None,
+        tagging: Sequence[Stream] = (),
     ) -> AnyRecorder:
-        """The writer of one recording; it begins when it is started. `watched` is the stream that may trigger it."""
+        """The writer of one recording; it begins when it is started.
+
+        `watched` is the stream that may trigger it, `tagging` are those whose values tag its captures.
+        """
+        surroundings = Surroundings(tagging, recipe.tags_age_s)
         orders = Orders(name, recipe)
         orders.label(*self.context.recall(orders))
         required = self.configuration(recipe.require_configuration) if recipe.require_configuration else None
@@ -65,6 +71,7 @@ class Recorders:
                 device=self.device,
                 finished=self.developer.add,
                 room=self.room,
+                surroundings=surroundings,
                 required=required,
             )
             if source is not None:
@@ -79,7 +86,13 @@ class Recorders:
             full_names=recipe.picture_name == "full",
         )
         captures = PictureCaptures(
-            orders, recipe, pictures=writer, finished=self.disk_sync.add, room=self.room, required=required
+            orders,
+            recipe,
+            pictures=writer,
+            finished=self.disk_sync.add,
+            room=self.room,
+            surroundings=surroundings,
+            required=required,
         )
         if source is not None:
             return TriggeredPictures(streams, captures, source, clock=self.clock, gate=gate)

@@ -58,6 +58,10 @@ class RecordingSettings:
     subject: str = option("metadata `subject` of each capture: who or what is measured", "")
     condition: str = option("metadata `condition` of each capture", "")
     trial: str = option("metadata `trial` of each capture", "")
+    tags_from: tuple[str, ...] = option(
+        "streams (GPS, environment) whose newest values are each capture's metadata, and EXIF tags of pictures", ()
+    )
+    tags_age_s: float = option("how old, at most, such a value may be, seconds", 60.0, at_least=0.1, at_most=86400)
     require_configuration: str = option("uuid of the only capture configuration that may be recorded here", "")
     trigger: TriggerSettings = option('what begins a capture where when = "trigger"', factory=TriggerSettings)
     schedule: ScheduleSettings = option("when it is on at all", factory=ScheduleSettings)
@@ -84,9 +88,9 @@ class RecordingSettings:
 
     @property
     def watches(self) -> tuple[str, ...]:
-        """All streams it looks at: those it records, and the one that triggers it."""
-        watched = self.trigger.stream
-        return (*self.streams, watched) if watched and watched not in self.streams else self.streams
+        """All streams it looks at: those it records, the one that triggers it, and those it takes tags from."""
+        looked_at = (*self.streams, *filter(None, [self.trigger.stream]), *self.tags_from)
+        return tuple(dict.fromkeys(looked_at))
 
 
 class Orders:

@@ -123,8 +123,12 @@ def open_take(
     clock: Clock,
     device: Device,
     trigger: Mapping[str, Any] | None = None,
+    tags: Mapping[str, float] | None = None,
 ) -> Take:
-    """A new negative in `folder`, its head telling all that developing it will need."""
+    """A new negative in `folder`, its head telling all that developing it will need.
+
+    `tags` are metadata, too; where both have a name, what people said counts.
+    """
     identities = [stream.identity for stream in streams if stream.identity is not None]
     lead = fastest(identities)
     capture_uuid = str(uuid.uuid4())
@@ -146,7 +150,7 @@ def open_take(
             **clock.trust(),
         },
         "labels": dict(orders.labels),
-        "metadata": dict(orders.metadata),
+        "metadata": {**(tags or {}), **orders.metadata},
         "streams": [
             {
                 "name": stream.name,

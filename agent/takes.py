@@ -12,6 +12,7 @@ from agent.marks import Marks
 from agent.negative import NegativeWriter
 from agent.recording import Orders, RecordingSettings
 from agent.stream import Stream
+from agent.surroundings import Surroundings
 from agent.take import OVERLAP_NS, Take, mismatch, open_take
 
 _REST_NS = 5_000_000_000
@@ -31,11 +32,13 @@ class Takes:
         device: Device,
         finished: Callable[[Path], None],
         room: Callable[[], str],
+        surroundings: Surroundings | None = None,
         required: Mapping[str, Any] | None = None,
     ) -> None:
         """`finished` gets each finished negative; `room` says why the disk takes no more.
 
-        `required` is the document of the required configuration, where it is known.
+        `surroundings` is asked for tags as each take begins. `required` is the document of the required configuration,
+        where it is known.
         """
         self.orders = orders
         self.settings = settings
@@ -50,6 +53,7 @@ class Takes:
         self._device = device
         self._finished = finished
         self._room = room
+        self._surroundings = surroundings or Surroundings((), 0.0)
         self._required = required
         self._marks = Marks(orders)
         self._rest_until_ns = 0
@@ -85,6 +89,7 @@ class Takes:
                 clock=self._clock,
                 device=self._device,
                 trigger=trigger,
+                tags=self._surroundings.at(begun_ns).metadata,
             )
         except OSError as error:
             self._fail(error)

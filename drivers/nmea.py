@@ -101,6 +101,7 @@ class Nmea:
         self._heard_ns = self._useful_ns = 0
         self._last = Epoch(0)
         self._last_unix_s = math.nan
+        self._utc: tuple[int, int] | None = None
         self._next = 0  # index
         self._anchor = math.nan, 0, 0  # second of the day, time and index of the last epoch that knew its second
 
@@ -133,6 +134,10 @@ class Nmea:
             if wait_s <= 0:
                 break
         return self._row(self._ended.popleft()) if self._ended else None
+
+    def utc(self) -> tuple[int, int] | None:
+        """(CLOCK_BOOTTIME, Unix time), in ns, of the last epoch with a fix; None where its time is not known."""
+        return self._utc
 
     def close(self) -> None:
         self.port.close()
@@ -169,6 +174,8 @@ class Nmea:
         elif not math.isnan(self._last_unix_s):
             self._last_unix_s += passed_s
         fixed = bool(epoch.quality)
+        # without a fix a receiver only knows what its own clock kept, and perhaps no leap seconds
+        self._utc = (epoch.observed_ns, round(time_s * 1e6) * 1000) if fixed and not math.isnan(time_s) else None
         row = (
             epoch.latitude,
             epoch.longitude,

@@ -1,7 +1,6 @@
 """GPS receivers: epochs out of sentences, lost fixes, damage, what time says of losses; a second parser's opinion."""
 
 import calendar
-import importlib
 import math
 import os
 import threading
@@ -15,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers import Block, DriverError, Samples, SettingsError, boottime_ns
+from drivers import Block, DriverError, Samples, SettingsError, TimeSource, boottime_ns
 from drivers._nmea import Epoch, Epochs, Lines, checked, unix_s
 from drivers.nmea import CHANNELS, Nmea, Settings, VirtualReceiver, looks_like
 from drivers.ports.virtual.nmea import fix, sentence, sentences
 from tests.contracts.driver import DriverContract, read_blocks
+from tests.second_opinion import Theirs
 
 BEGINS = 1795255195.0  # 2026-11-21T09:59:55Z
 DTYPE = [(channel.name, channel.dtype) for channel in CHANNELS]
@@ -333,27 +333,36 @@ def test_every_mistake_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("maker", ["ublox", "mtk"])
-def test_a_parser_of_other_authors_reads_the_same(maker: str) -> None:
-    try:
-        pynmea2 = importlib.import_module("pynmea2")
-    except ModuleNotFoundError as error:
-        pytest.skip(f"pynmea2 is not installed (pip install '.[second-opinion]'): {error}")
+def test_a_parser_of_other_authors_reads_the_same(maker: str, theirs: Theirs) -> None:
+    pynmea2 = theirs("pynmea2")
     for n in range(0, 600, 7):
         virtual = receiver(maker=maker, latitude=-12.3, longitude=-77.0, cold_s=10.0)
         found = sentences(virtual.document(), n)
         (epoch,) = epochs_of(*(line.decode()[1:-5] for line in found))
         for line in found:
-            theirs = pynmea2.parse(line.decode().strip(), check=True)
-            if theirs.sentence_type in ("GGA", "RMC") and not math.isnan(epoch.latitude):
-                assert (epoch.latitude, epoch.longitude) == pytest.approx((theirs.latitude, theirs.longitude), abs=1e-9)
-            if theirs.sentence_type == "GGA" and not math.isnan(epoch.latitude):
-                assert (epoch.altitude, epoch.satellites) == (theirs.altitude, int(theirs.num_sats))
-                assert (epoch.hdop, epoch.quality) == (float(theirs.horizontal_dil), theirs.gps_qual)
-            if theirs.sentence_type == "RMC" and not math.isnan(unix_s(epoch, math.nan, 0)):
-                assert unix_s(epoch, math.nan, 0) == pytest.approx(theirs.datetime.timestamp(), abs=1e-5)
-                if theirs.is_valid:
-                    assert epoch.speed == pytest.approx(theirs.spd_over_grnd * 1852 / 3600)
-                    assert epoch.course == theirs.true_course
+            parsed = pynmea2.parse(line.decode().strip(), check=True)
+            if parsed.sentence_type in ("GGA", "RMC") and not math.isnan(epoch.latitude):
+                assert (epoch.latitude, epoch.longitude) == pytest.approx((parsed.latitude, parsed.longitude), abs=1e-9)
+            if parsed.sentence_type == "GGA" and not math.isnan(epoch.latitude):
+                assert (epoch.altitude, epoch.satellites) == (parsed.altitude, int(parsed.num_sats))
+                assert (epoch.hdop, epoch.quality) == (float(parsed.horizontal_dil), parsed.gps_qual)
+            if parsed.sentence_type == "RMC" and not math.isnan(unix_s(epoch, math.nan, 0)):
+                assert unix_s(epoch, math.nan, 0) == pytest.approx(parsed.datetime.timestamp(), abs=1e-5)
+                if parsed.is_valid:
+                    assert epoch.speed == pytest.approx(parsed.spd_over_grnd * 1852 / 3600)
+                    assert epoch.course == parsed.true_course
+
+
+def test_it_tells_the_time_where_it_has_a_fix() -> None:
+    with started(receiver(cold_s=1.0), rate_hz=10) as driver:
+        for _ in range(15):
+            (block,) = read_blocks(driver, 1)
+            told = driver.utc()
+            assert isinstance(driver, TimeSource)
+            if block.samples["FixQuality"][0]:
+                assert told == (block.observed_ns, round(block.samples["Time"][0] * 1e6) * 1000)
+            else:
+                assert told is None
 
 
 def test_rows_have_the_declared_columns() -> None:

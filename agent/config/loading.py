@@ -170,6 +170,7 @@ class _Reading:
             path = f"recording.{name}"
             self._add(known_names(f"{path}.streams", recording.streams, "stream", streams))
             self._add(known_names(f"{path}.targets", recording.targets, "target", targets))
+            self._add(known_names(f"{path}.tags_from", recording.tags_from, "stream", set(streams) - set(cameras)))
             self._add(fitting_formats(path, recording, devices, cameras))
             ring = config.agent.ring_s, config.agent.ring_bytes
             self._add(triggers(path, recording, devices, cameras, ring))
@@ -202,9 +203,7 @@ class _Reading:
         table = self._document.get(name, {})
         if isinstance(table, Mapping):
             return table
-        self._wrong(
-            name, table, f"a table, written [{name}]" if name in _SINGLE else f"tables, written [{name}.NAME]"
-        )
+        self._wrong(name, table, f"a table, written [{name}]" if name in _SINGLE else f"tables, written [{name}.NAME]")
         return {}
 
     def _named(self, kind: str) -> list[tuple[str, Mapping[str, Any]]]:
