@@ -120,7 +120,7 @@ CONFIG = """
 [stream.imu]
 driver = "mpu6050"
 bus = "virtual"
-rate_hz = 200
+rate_hz = 50
 
 [stream.cam]
 driver = "picamera"
@@ -183,9 +183,9 @@ def test_the_real_daemon_records_on_while_its_wall_clock_is_set(tmp_path: Path) 
         (stream,) = capture.document["streams"]
         assert (stream["first"], stream["lost"]["samples"], stream["gaps"]) == (expected, 0, [])
         expected += stream["samples"]
-    for capture in walks[1:-1]:
-        assert capture.document["end"]["reason"] == "length"
-        assert capture.document["duration_s"] == pytest.approx(0.5, abs=0.1), "neither stretched nor cut"
+    ends = [(capture.document["end"]["reason"], capture.document["duration_s"]) for capture in walks]
+    assert {reason for reason, _ in ends[:-1]} == {"length"}, ends
+    assert all(seconds == pytest.approx(0.5, abs=0.15) for _, seconds in ends[1:-1]), f"stretched or cut: {ends}"
 
 
 def _set(offset: Path, text: str) -> None:
