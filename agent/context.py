@@ -44,7 +44,9 @@ class Context:
         return note["labels"], note["metadata"]
 
     def forget(self, key: str, value: str) -> None:
-        """Takes a label or metadatum with this value out of what was said; a daemon that runs goes on with it."""
+        """Takes a label or metadatum with this value out of what was said, and answers of commands that repeat it; a
+        daemon that runs goes on with it. What was there is overwritten."""
+        forms = {value, json.dumps(value)[1:-1]}
         with self._database.transaction(durable=True) as connection:
             connection.execute("PRAGMA secure_delete = ON")
             rows = connection.execute("SELECT key, value FROM note WHERE key GLOB 'said of *'").fetchall()
@@ -55,6 +57,11 @@ class Context:
                 if kept != said:
                     note = {"configured": kept[:2], "labels": kept[2], "metadata": kept[3]}
                     connection.execute("UPDATE note SET value = ? WHERE key = ?", (json.dumps(note), name))
+            for form in forms if value else ():
+                connection.execute("DELETE FROM answered WHERE instr(answer, ?)", (form,))
+                connection.execute("DELETE FROM queued_message WHERE kind = 'answer' AND instr(payload, ?)", (form,))
+        with self._database.reading() as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # older pages are in the log, too
 
 
 def _key(orders: Orders) -> str:

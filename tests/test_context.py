@@ -1,6 +1,7 @@
 """Context: session, subject, condition and trial, labels and metadata are stamped on what begins next, and last."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,11 @@ def test_a_name_that_a_target_refuses_is_found_where_it_stands(tmp_path: Path) -
     assert "recording.walk.subject" in {mistake.path for mistake in raised.value.mistakes}
 
 
+def grep(text: str, *places: Path) -> str:
+    """The files that contain a text."""
+    return subprocess.run(["grep", "-rla", text, *places], capture_output=True, text=True, check=False).stdout
+
+
 def newest(running: Running, recording: str) -> Capture:
     return Capture.load(max((running.data / "captures").rglob(f"test.{recording}.*.json")))
 
@@ -133,6 +139,11 @@ def test_captures_that_begin_after_it_have_it_also_after_a_restart(tmp_path: Pat
         assert {c.document["labels"].get("activity") for c in again if c.recording == "walk"} == {"running"}
         run("session", "--end", *here)
         assert captured(running, "walk", None).document["metadata"] == {}
+        running.until(lambda status: not status["developer"]["queued"] and not status["targets"]["archive"]["owed"])
+        config = ("--config", running.config)
+        assert "removed" in run("withdraw", "--subject", SECRET, "--yes", *config).output
+        place = [tmp_path / name for name in ("data", "archive")]
+        assert grep(SECRET, *place) == "", "neither here nor there, nor in the database's log"
     log = (tmp_path / "daemon.log").read_text()
     assert SECRET not in log, "the name of a subject is in the log"
     names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]

@@ -107,6 +107,13 @@ def place(tmp_path: Path, home: Home, shelf: Shelf) -> Path:
         outbox.release_all()
         orders = Orders("walk", RecordingSettings(streams=("mcu",)))
         Context(database).keep(orders, {"activity": "walking"}, {"subject": SUBJECT})
+        with database.transaction(durable=False) as connection:
+            answer = json.dumps({"metadata": {"subject": SUBJECT}})
+            connection.execute("INSERT INTO answered (asker, question, answer) VALUES ('a', 'b', ?)", (answer,))
+            connection.execute(
+                "INSERT INTO queued_message (uuid, kind, topic, payload) VALUES ('u', 'answer', 'response', ?)",
+                (answer,),
+            )
         lab.close()
     return tmp_path
 
