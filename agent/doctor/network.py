@@ -45,7 +45,7 @@ def _connected(about: str, settings: MqttSettings, home: Home) -> Finding:
     from agent.mqtt.permissions import Permissions  # noqa: PLC0415
 
     own = dataclasses.replace(settings, client_id=f"capture-agent-{home.device_id}-doctor")
-    will = f"{settings.prefix_of(home)}/doctor", b""
+    will = f"{settings.prefix_of(home)}/doctor", b"", False
     connection = Connection(own, home, Permissions(boottime_ns), will=will)
     try:
         connection.open(threading.Event())

@@ -49,9 +49,9 @@ class Connection:
     """Used by one thread. `open`, then `turn` again and again; both raise Broken. `close` may be called twice."""
 
     def __init__(
-        self, settings: MqttSettings, home: Home, permissions: Permissions, *, will: tuple[str, bytes]
+        self, settings: MqttSettings, home: Home, permissions: Permissions, *, will: tuple[str, bytes, bool]
     ) -> None:
-        """`will` is (topic, payload), retained, which the broker publishes when this ends without `close`."""
+        """`will` is (topic, payload, retain), which the broker publishes when this ends without `close`."""
         self.inbox: deque[Received] = deque()
         self.acknowledged: list[Acknowledged] = []
         self.not_granted: list[str] = []
@@ -104,7 +104,8 @@ class Connection:
             self.turn(min(left_s, 0.25))
 
     def _listen(self, client: Client) -> None:
-        client.will_set(*self._will, qos=1, retain=True)
+        topic, payload, retain = self._will
+        client.will_set(topic, payload, qos=1, retain=retain)
         client.on_connect = self._connected
         client.on_disconnect = self._disconnected
         client.on_publish = self._published
@@ -153,6 +154,18 @@ class Connection:
         if sure:
             self._outstanding[info.mid] = topic
         return info.mid
+
+    def tell(self, topic: str, payload: bytes) -> bool:
+        """Sends at QoS 0, whatever is known of the topic; False where the network still has what went before. Broken,
+        also where the broker takes nothing that long."""
+        client = self._need()
+        if client.want_write():
+            return False
+        if len(payload) + len(topic.encode()) + _OVERHEAD > self._most_bytes:
+            raise Broken(f"it takes no message of {len(payload)} bytes, which {topic} has")
+        if client.publish(topic, payload, qos=0).rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise Broken(self._ended or "the connection was lost")
+        return True
 
     def turn(self, timeout: float) -> None:
         """Waits at most that long for the network, then reads and writes what it can."""

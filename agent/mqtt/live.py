@@ -67,7 +67,7 @@ class Live:
 
     def step(self, status: Mapping[str, Any], wall_time: str) -> None:
         """Publishes what is due, as fast as the network takes it."""
-        self._flush()
+        self.flush()
         now = self._now()
         if self._next:
             return
@@ -83,13 +83,14 @@ class Live:
                 self._values(name, wall_time)
             if self._settings.picture_px and (jpeg := self._picture.newer(status)):
                 self.publish(self._topics.picture, jpeg, sure=True, retain=True)
-        self._flush()
+        self.flush()
 
     def publish(self, topic: str, payload: bytes, *, sure: bool, retain: bool = False) -> None:
         """Sends it when its turn comes, unless the broker refuses it."""
         self._next.append((topic, payload, sure, retain))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what is about to go, as fast as the network takes it. Broken."""
         refused = self._permissions.refused()
         while self._next:
             topic, payload, sure, retain = self._next[0]

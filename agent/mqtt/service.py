@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agent.capture import safe_name
 from agent.catalogue import Catalogue
 from agent.clock import Clock, iso
 from agent.database import Database
@@ -22,6 +23,7 @@ from agent.mqtt.permissions import Permissions
 from agent.mqtt.post import Post
 from agent.mqtt.queue import Queue
 from agent.mqtt.settings import MqttSettings
+from agent.mqtt.sparkplug import Node
 from agent.mqtt.topics import Topics
 from agent.targets import Home
 from agent.worker import Worker
@@ -76,6 +78,16 @@ class Mqtt:
         self._look_ns = self._bound_ns = 0
         self._status: Mapping[str, Any] = {}
         self._waits = ""
+        self._node: Node | None = None
+        if settings.sparkplug_group:
+            self._node = Node(
+                settings.sparkplug_group,
+                safe_name(device.name),
+                every_s=settings.latest_every_s,
+                database=database,
+                asked=lambda: (self._obey("status", {}), self._obey("streams", {})),
+                wall_ns=clock.wall_ns,
+            )
 
     def listen(self) -> None:
         """From now on captures that are finished and delivered queue their events."""
@@ -109,12 +121,11 @@ class Mqtt:
     def run(self, worker: Worker) -> None:
         """Connects, serves, and connects again, until the worker stops. Nothing that the broker does ends it."""
         while not worker.stopping.is_set():
-            connection = Connection(
-                self._settings,
-                self._home,
-                self._permissions,
-                will=(self._topics.status, self._life("offline", "connection lost")),
-            )
+            will = self._will()
+            if will is None:
+                self._rest(worker)
+                continue
+            connection = Connection(self._settings, self._home, self._permissions, will=will)
             begun_ns = self._clock.boottime_ns()
             try:
                 connection.open(worker.stopping)
@@ -148,8 +159,11 @@ class Mqtt:
         )
         self._state, self._error = "connected", ""
         log.info("mqtt: connected to %s, topics %s/...", self._settings.broker, topics.prefix)
-        connection.subscribe([topics.command, f"{topics.command}/+", *filter(None, [topics.home_assistant])])
-        live.publish(topics.status, self._life("online", ""), sure=True, retain=True)
+        node = self._node
+        more = [topics.home_assistant, node.commands if node else ""]
+        connection.subscribe([topics.command, f"{topics.command}/+", *filter(None, more)])
+        if node is None:
+            live.publish(topics.status, self._life("online", ""), sure=True, retain=True)
         probe = Probe(connection, topics, now() + int(_PROBE_S * 1e9))
         live.publish(topics.probe, probe.token, sure=True)
         second_ns, read = now(), 0
@@ -162,24 +176,41 @@ class Mqtt:
                     read += 1
                     if received.topic == topics.home_assistant:
                         live.announce_again(received.payload)
+                    elif node is not None and received.topic == node.commands:
+                        node.heard(received.payload)
                     elif not probe.heard(received) and topics.command_name(received.topic) is not None:
                         self._patiently(functools.partial(commands.take, received))
                         live.hurry()
                 probe.look(now(), self._settings.user)
-                self._patiently(lambda: self._tick(post, live))
+                self._patiently(lambda: self._tick(post, live, connection))
                 if read >= _READ_PER_S and worker.wait(max(0.0, 1.0 - (now() - second_ns) / 1e9)):
                     break
                 if now() - second_ns >= 1_000_000_000:
                     second_ns, read = now(), 0
-            if topics.status not in self._permissions.refused():
+            if node is not None:
+                node.end(connection)
+            elif topics.status not in self._permissions.refused():
                 connection.publish(topics.status, self._life("offline", "stopped"), sure=True, retain=True)
         finally:
             self._patiently(post.settle)
 
-    def _tick(self, post: Post, live: Live) -> None:
+    def _tick(self, post: Post, live: Live, connection: Connection) -> None:
         self._look()
         post.step()
-        live.step(self._status, self._wall_time())
+        if self._node is None:
+            live.step(self._status, self._wall_time())
+        else:
+            live.flush()
+            self._node.step(connection, self._clock.boottime_ns())
+
+    def _will(self) -> tuple[str, bytes, bool] | None:
+        """What the broker says when the connection to come is lost; None where the database has to be waited for."""
+        if self._node is None:
+            return self._topics.status, self._life("offline", "connection lost"), True
+        wills: list[tuple[str, bytes, bool]] = []
+        node = self._node
+        self._patiently(lambda: wills.append(node.connecting()))
+        return wills[0] if wills else None
 
     def _look(self) -> None:
         """Queues what has changed, and bounds the queue; connected or not."""
@@ -192,6 +223,11 @@ class Mqtt:
             self._bound_ns = now + int(_BOUND_S * 1e9)
             if dropped := self._queue.bound():
                 log.error("mqtt: %d messages were dropped, the oldest: the broker has not taken them in time", dropped)
+
+    def _look_meanwhile(self) -> None:
+        self._look()
+        if self._node is not None and self._state == "unreachable":
+            self._node.keep(self._clock.boottime_ns())
 
     def _patiently(self, step: Callable[[], Any]) -> None:
         """Does it, or says once that the database or the disk has to be waited for."""
@@ -217,7 +253,7 @@ class Mqtt:
         self._rests = min(self._rests + 1, 10)
         end_ns = self._clock.boottime_ns() + int(longest_s * self._jitter.uniform(0.5, 1.0) * 1e9)
         while not worker.stopping.is_set():
-            self._patiently(self._look)
+            self._patiently(self._look_meanwhile)
             left_s = (end_ns - self._clock.boottime_ns()) / 1e9
             if left_s <= 0 or worker.wait(min(left_s, 1.0)):
                 return

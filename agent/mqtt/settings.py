@@ -56,6 +56,12 @@ class MqttSettings:
         "",
     )
 
+    sparkplug_group: str = option(
+        "group under which this device is a Sparkplug B edge node; status, health and newest values are then told so"
+        " and not as JSON; empty: it is none",
+        "",
+    )
+
     def __post_init__(self) -> None:
         wrong: list[tuple[str, object, str]] = []
         if not self.host or any(letter.isspace() for letter in self.host):
@@ -63,6 +69,12 @@ class MqttSettings:
         if unknown := [name for name in self.commands if name not in COMMANDS]:
             wrong.append(("commands", unknown, f"some of {', '.join(COMMANDS)}"))
         wrong += [(name, getattr(self, name), said) for name, said in _topic_mistakes(self)]
+        if set("/+#\0") & set(self.sparkplug_group) or len(self.sparkplug_group) > 100:
+            wrong.append(("sparkplug_group", self.sparkplug_group, "a name without /, + and #, at most 100 characters"))
+        if self.sparkplug_group and self.home_assistant:
+            wrong.append(("home_assistant", self.home_assistant, "nothing where there is a sparkplug_group"))
+        if self.sparkplug_group and not self.latest_every_s:
+            wrong.append(("latest_every_s", self.latest_every_s, "more than 0 where there is a sparkplug_group"))
         if not self.tls:
             needless = [name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name)]
             wrong += [(name, getattr(self, name), "nothing where tls = false") for name in needless]
