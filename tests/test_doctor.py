@@ -73,7 +73,8 @@ def test_the_clock_and_who_keeps_it(tmp_path: Path) -> None:
     lost = machine(tmp_path, clock=Clocks(synchronised=False, dated=False))
     found = worst(list(clock(lost)))
     assert found.state == "warn" and "UDP port 123" in found.remedy
-    assert "battery" in worst(list(clock(changed(lost, clock=Clocks(synchronised=False))))).seen
+    set_by_rtc = changed(lost, clock=Clocks(synchronised=False))
+    assert "set by its battery clock (rtc-ds1307)" in worst(list(clock(set_by_rtc))).seen
     past = list(clock(changed(lost, clock=Clocks(synchronised=False, dated=False, wall_ns=86400 * 10**9))))
     assert worst(past).state == "fail" and "1970-01-02" in worst(past).seen
     (tmp_path / "alone").mkdir()
@@ -197,6 +198,28 @@ def test_a_damaged_database(tmp_path: Path) -> None:
     assert found.state == "fail" and "damaged" in found.seen and "next start" in found.remedy
     path.write_bytes(b"no database at all" * 500)
     assert worst(list(database(scene))).state == "fail"
+
+
+def test_a_database_that_can_be_read_and_is_not_whole(tmp_path: Path) -> None:
+    scene = machine(tmp_path, VIRTUAL)
+    scene.data_dir.rmdir()
+    make_data_folder(scene.data_dir)
+    with (scene.data_dir / "agent.db").open("r+b") as file:
+        file.seek(36)  # how many pages are free (SQLite's file format, 1.3)
+        file.write((7).to_bytes(4, "big"))
+    found = list(database(scene))
+    assert found[0].state == "fail" and "is damaged: " in found[0].seen
+
+
+def test_captures_that_a_target_refused(tmp_path: Path) -> None:
+    scene = machine(tmp_path, VIRTUAL)
+    scene.data_dir.rmdir()
+    make_data_folder(scene.data_dir)
+    with sqlite3.connect(scene.data_dir / "agent.db") as connection:
+        connection.execute("UPDATE parcel SET state = 'refused', error = 'no such project'")
+    connection.close()
+    (found,) = [finding for finding in database(scene) if finding.state == "warn"]
+    assert "captures: no such project" in found.seen and "outbox retry" in found.remedy
 
 
 def test_a_database_of_another_version(tmp_path: Path) -> None:

@@ -5,12 +5,15 @@ import json
 import os
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
 from agent.doctor.bundle import write
 from agent.doctor.examination import examine
@@ -31,13 +34,29 @@ def test_a_broker_that_lets_us_in_and_hears_nothing_of_it(tmp_path: Path) -> Non
         scene = machine(tmp_path, VIRTUAL + far.table())
         found = worst(list(broker(scene)))
         assert found.state == "ok" and "TLS, certificate verified, user edge" in found.seen
+        own = Client(CallbackAPIVersion.VERSION2, client_id=f"capture-agent-{scene.home.device_id}")
+        own.tls_set_context(ssl.create_default_context(cafile=str(far.folder / "ca.crt")))
+        own.username_pw_set("edge", "edge-secret")
+        own.connect("localhost", far.port)
+        own.loop_start()
+        own.publish("capture-agent/test/before", qos=1).wait_for_publish(5)
+        ended: list[object] = []
+        own.on_disconnect = lambda *reason: ended.append(reason)
+        assert worst(list(broker(scene))).state == "ok"
+        own.publish("capture-agent/test/after", qos=1).wait_for_publish(5)
+        assert not ended, "the daemon's own connection was ended"
+        own.disconnect()
+        own.loop_stop()
+        own.on_disconnect = None
+        del own
         wrong = far.table(password_file=f'"{tmp_path}/wrong"')
         (tmp_path / "wrong").write_text("not-this-one")
         found = worst(list(broker(machine(tmp_path, VIRTUAL + wrong))))
         assert found.state == "fail" and "refuses user 'edge'" in found.seen and "password_file" in found.remedy
         strange = far.table(ca_file=f'"{far.folder}/stranger.crt"')
         assert "certificate is not accepted" in worst(list(broker(machine(tmp_path, VIRTUAL + strange)))).seen
-        assert listener.messages == []  # no will, no status: the daemon's own topics are left alone
+        # no will, no status: the daemon's own topics are left alone
+        assert {message.topic.rpartition("/")[2] for message in listener.messages} == {"before", "after"}
     assert "cannot be reached at 127.0.0.1" in worst(list(broker(scene))).seen.replace("::1, ", "").replace(", ::1", "")
 
 

@@ -117,7 +117,7 @@ def test_questions_and_answers(tmp_path: Path, new: Path) -> None:
 def test_a_file_that_is_there_is_only_replaced_where_one_says_so(tmp_path: Path, new: Path) -> None:
     new.write_text("# mine\n")
     new.chmod(0o600)
-    assert "is there already" in run("setup", "--yes", "--virtual", "--output", new, code=1).output
+    assert "leave --yes away" in run("setup", "--yes", "--virtual", "--output", new, code=1).output
     asked(new, "n\n", code=1)
     assert new.read_text() == "# mine\n" and [path.name for path in new.parent.iterdir()] == ["config.toml"]
     asked(new, "y\ny\ny\ny\nbay3\n\nnone\n")
