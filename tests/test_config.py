@@ -1,5 +1,6 @@
 """The configuration: every mistake at once, types as they are written, and an example that is whole."""
 
+import copy
 import re
 import tomllib
 from pathlib import Path
@@ -236,6 +237,9 @@ values = st.recursive(
 )
 
 
+_EXAMPLE = tomllib.loads(example())
+
+
 def _known() -> list[str]:
     found = [f"agent.{o.path}" for o in described(AgentSettings)]
     found += [f"recording.walk.{o.path}" for o in described(RecordingSettings)]
@@ -246,10 +250,10 @@ def _known() -> list[str]:
     return found + [f"target.http.{o.path}" for o in described(Delivery)] + ["agent", "stream", "target.http", "other"]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(_known()), values, min_size=1, max_size=4))
 def test_whatever_stands_there_it_loads_or_says_what_is_wrong(tmp_path: Path, changes: dict[str, Any]) -> None:
-    document = tomllib.loads(example())
+    document = copy.deepcopy(_EXAMPLE)
     for path, value in changes.items():
         table: Any = document
         *tables, name = path.split(".")
