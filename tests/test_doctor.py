@@ -243,6 +243,16 @@ def test_devices_that_the_user_may_not_open(tmp_path: Path) -> None:
     assert worst(list(access(changed(scene, account=member)))).state == "fail"
 
 
+def test_a_folder_as_target_that_root_alone_may_write(tmp_path: Path) -> None:
+    folder = tmp_path / "nas"
+    folder.mkdir(mode=0o755)
+    scene = machine(tmp_path, VIRTUAL + f'[target.nas]\nkind = "directory"\npath = "{folder}"\n')
+    found = worst(list(access(scene)))
+    assert found.state == "fail" and f"user edge may not write in {folder} (target nas)" in found.seen
+    folder.chmod(0o777)
+    assert list(access(scene)) == []
+
+
 @pytest.mark.parametrize(
     ("said", "state", "words"),
     [

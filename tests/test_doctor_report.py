@@ -97,6 +97,18 @@ def test_each_target_is_tried_whatever_another_raises(tmp_path: Path, monkeypatc
     assert [f.seen for f in targets(scene) if f.about == "target good"] == ["RuntimeError: what nobody expected"]
 
 
+def test_secrets_that_only_the_service_may_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = '[target.lab]\nkind = "http"\nurl = "http://127.0.0.1:9/{file}"\ntoken_file = "lab-token"\n'
+    scene = machine(tmp_path, VIRTUAL + table)
+
+    def denied(path: Path, *more: object, **others: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    (found,) = targets(scene)
+    assert found.state == "warn" and "as root" in found.remedy and "lab-token" in found.seen
+
+
 SECRETS = (
     "hunter2-pass",
     "tok3n-of-the-lab",

@@ -25,12 +25,24 @@ def access(scene: Scene) -> Iterator[Finding]:
             f"user {user} may not read and write /{node.relative_to(scene.root)} (group {group})",
             f"sudo usermod -aG {group} {user}, then {again}",
         )
+    for name, folder in _folders(scene):
+        if not scene.account.may(folder, 0o3):
+            remedy = f"sudo chown {scene.account.name} {folder}, or mount it with uid={scene.account.name}"
+            yield fail("permissions", f"user {scene.account.name} may not write in {folder} (target {name})", remedy)
     if good:
         yield ok("permissions", f"user {scene.account.name} may use {', '.join(good)}")
 
 
 def _settings(scene: Scene) -> list[object]:
     return [stream.settings for stream in scene.config.streams.values()] if scene.config else []
+
+
+def _folders(scene: Scene) -> Iterator[tuple[str, Path]]:
+    """Folders that are targets. Root, who tries a target, may write where the daemon may not."""
+    for name, target in scene.config.targets.items() if scene.config else ():
+        folder = Path(getattr(target.settings, "path", ""))
+        if target.kind == "directory" and folder.is_dir():
+            yield name, folder
 
 
 def _nodes(scene: Scene, settings: object) -> Iterator[Path]:

@@ -1,17 +1,20 @@
 """The far ends: the broker step by step, and each target with its credentials."""
 
 import dataclasses
+import errno
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
-from agent.doctor import Finding, fail, ok
+from agent.doctor import Finding, fail, ok, warn
 from agent.doctor.scene import Scene
 from agent.mqtt.settings import MqttSettings
 from agent.targets import Failed, Home, Later, Probing, Refused, Unreachable
 from drivers.ports import boottime_ns
 
+_AS_ROOT = "run this as root, who may read the service's secrets"
 _ERRORS = {
     "host": "check `host`, and the network's DNS",
     "reached": "check `port`, firewalls, and whether the broker runs",
@@ -50,6 +53,8 @@ def _connected(about: str, settings: MqttSettings, home: Home) -> Finding:
     try:
         connection.open(threading.Event())
     except Broken as error:
+        if _is_ours_alone(str(error)):
+            return warn(about, f"not tried: {error}", _AS_ROOT)
         return fail(about, f"does not let us in: {error}", _ERRORS["ends"])
     finally:
         connection.close()
@@ -66,10 +71,17 @@ def targets(scene: Scene) -> Iterator[Finding]:
             found, error = tried(target.settings, scene.home)
         except Exception as unexpected:  # a third party's may raise anything, and the others are to be tried, too
             found, error = [], f"{type(unexpected).__name__}: {unexpected}"
-        if error:
+        if error and _is_ours_alone(error):
+            yield warn(about, f"not tried: {error}", _AS_ROOT)
+        elif error:
             yield fail(about, error, f"mend that, then capture-agent targets test {name}")
         for line in found:
             yield ok(about, line)
+
+
+def _is_ours_alone(error: str) -> bool:
+    """Whether it is a secret that only whoever asks may not read; the service has it from systemd."""
+    return error.startswith("secret ") and error.endswith(os.strerror(errno.EACCES))
 
 
 def tried(settings: Any, home: Home) -> tuple[list[str], str]:
