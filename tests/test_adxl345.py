@@ -129,6 +129,7 @@ def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPat
     assert abs(at - after[0].lost) <= 2, "the loss is estimated from time, on the chip's own clock"
 
 
+@pytest.mark.alone
 def test_noise_on_the_bus_invents_no_samples() -> None:
     driver = virtual_settings(rate_hz=800, virtual={"faults": ("0.5 garble 60",)}).open()
     try:

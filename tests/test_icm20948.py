@@ -255,6 +255,7 @@ def test_a_chip_that_does_not_keep_what_is_written_is_refused(monkeypatch: pytes
         driver.start()
 
 
+@pytest.mark.alone
 def test_noise_on_the_bus_invents_no_samples() -> None:
     driver = Settings(bus="virtual", rate_hz=225, virtual=VirtualIcm(faults=("0.9 garble 60",))).open()
     try:

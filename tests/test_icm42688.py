@@ -199,6 +199,7 @@ def test_another_chip_at_the_address_is_refused(monkeypatch: pytest.MonkeyPatch)
         driver.start()
 
 
+@pytest.mark.alone
 def test_noise_on_the_bus_invents_no_samples() -> None:
     driver = Settings(bus="virtual", rate_hz=500, virtual=VirtualIcm(faults=("0.7 garble 60",))).open()
     try:

@@ -165,6 +165,7 @@ def test_samples_that_a_late_read_missed_are_estimated(monkeypatch: pytest.Monke
     assert np.array_equal(late.samples, sent(late.first, 1, rate_hz=25.0, bits=12))
 
 
+@pytest.mark.alone
 def test_noise_on_the_bus_invents_no_samples() -> None:
     driver = virtual_settings(rate_hz=1344, virtual={"faults": ("0.5 garble 60",)}).open()
     try:

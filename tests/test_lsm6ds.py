@@ -176,6 +176,7 @@ def test_another_chip_or_one_that_is_too_slow_is_refused(rate_hz: float, who_am_
         driver.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("who_am_i", [TAGGED, PATTERN])
 def test_noise_on_the_bus_invents_no_samples(who_am_i: int) -> None:
     driver = virtual_settings(virtual={"who_am_i": who_am_i, "faults": ("1 garble 60",)}).open()

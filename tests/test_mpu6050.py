@@ -97,6 +97,7 @@ def test_a_real_flight_comes_out_as_it_went_in() -> None:
     assert np.array_equal(read_rows(settings, len(expected)), expected)
 
 
+@pytest.mark.alone
 def test_an_overflow_is_counted_and_recovered_from() -> None:
     driver = virtual_settings(virtual={"clock_ppm": 80000.0}).open()
     try:
@@ -182,6 +183,7 @@ def test_a_chip_that_no_longer_acknowledges_says_where_and_what_to_try() -> None
         driver.close()
 
 
+@pytest.mark.alone
 def test_noise_on_the_bus_invents_no_samples() -> None:
     driver = virtual_settings(virtual={"faults": ("1 garble 60",)}).open()
     try:

@@ -262,6 +262,7 @@ def test_wrong_virtual_settings_are_refused_at_once() -> None:
     assert {name for name, _, _ in caught.value.mistakes} == {"version", "rate_hz", "samples_per_packet"}
 
 
+@pytest.mark.alone
 def test_the_same_settings_find_the_device_again_when_it_is_plugged_in() -> None:
     settings = Settings("virtual", virtual=VirtualSsi(rate_hz=1000.0, faults=("0.6 unplug 0.5",)))
     messages, block = [], None

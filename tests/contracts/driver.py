@@ -125,7 +125,9 @@ class DriverContract:
         with self.started() as (driver, _):
             blocks = read_blocks(driver, self.blocks_to_read)
         sent = 0
-        for block in blocks:
+        certain = [block for block in blocks if not block.segment]  # after an overflow indexes are estimated
+        assert certain
+        for block in certain:
             first = sent if self.on_demand else block.first
             assert np.array_equal(block.samples, self.expected(first, block.count))
             sent += block.count
@@ -142,17 +144,19 @@ class DriverContract:
                 assert boottime_ns() - begun_ns < 5e9
 
     def test_unplugged_is_an_error_and_no_hang(self) -> None:
-        driver = self.settings(faults=("0.8 unplug 60",)).open()
+        driver = None
         deadline = boottime_ns() + int(PATIENCE_S * 1e9)
         try:
             with pytest.raises(DriverError) as caught:
+                driver = self.settings(faults=("0.8 unplug 60",)).open()  # on a busy machine it comes before this
                 driver.start()
                 while boottime_ns() < deadline:
                     driver.read(0.2)
             assert len(str(caught.value)) > 20, "the message says what to try"
         finally:
-            driver.close()
-            driver.close()
+            if driver is not None:
+                driver.close()
+                driver.close()
 
     def test_close_may_be_called_after_a_failed_start(self) -> None:
         driver = None
