@@ -6,10 +6,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from smbus2 import I2cFunc
 
 from agent.doctor.buses import buses
 from agent.doctor.cameras import cameras
@@ -18,13 +16,11 @@ from agent.doctor.lines import Heard, heard, lines, ports
 from agent.doctor.scene import Scene
 from drivers._ssi2_frames import header
 from drivers.mplab_stream import looks_like as is_mplab
-from drivers.ports.i2c_scan import RealBus
 from drivers.ports.virtual.uart import VirtualLine
 from drivers.ssi import VirtualSsi
 from drivers.ssi import looks_like as is_ssi
 from drivers.text_lines import looks_like as is_text
 from tests.machine import Chips, changed, machine, programs, worst
-from tests.test_i2c import ADDRESS, SMBUS_BLOCKS, Adapter, Memory
 from tests.test_uart import FarEnd
 
 HALLMARKS = declared("HALLMARKS")
@@ -292,32 +288,3 @@ def test_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = worst(list(cameras(scene)))
     assert found.state == "fail" and "python3-picamera2" in found.remedy
     assert worst(list(cameras(machine(tmp_path, run=programs())))).state == "ok"
-
-
-class Scanned(Adapter):
-    """What smbus2 offers of a bus with one chip at 0x68, and a kernel driver at 0x76."""
-
-    def read_byte(self, address: int) -> int:
-        if address == 0x76:
-            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
-        if address != ADDRESS:
-            raise OSError(errno.EREMOTEIO, os.strerror(errno.EREMOTEIO))
-        return 0
-
-
-@pytest.mark.parametrize("funcs", [I2cFunc.I2C, SMBUS_BLOCKS])
-def test_a_bus_of_either_kind_is_looked_at(funcs: int) -> None:
-    adapter: Any = Scanned(Memory(), funcs)
-    bus = RealBus(adapter)
-    assert [address for address in range(0x60, 0x70) if bus.answers(address)] == [ADDRESS]
-    assert bus.read(ADDRESS, 0x75, 1) == b"\x75" and bus.read(ADDRESS, 0x10, 3) == b"\x10\x11\x12"
-    with pytest.raises(OSError, match="busy"):
-        bus.answers(0x76)
-    bus.close()
-    assert adapter.closed
-
-
-def test_what_is_no_bus_is_not_opened(tmp_path: Path) -> None:
-    for path in (tmp_path / "i2c-9", Path("/dev/null")):
-        with pytest.raises(OSError, match=r"No such file|ioctl"):
-            RealBus.open(path)

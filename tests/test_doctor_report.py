@@ -195,6 +195,9 @@ def test_a_configuration_that_is_not_toml_is_not_told(secretive: Scene, tmp_path
         "GET https://host/a?X-Amz-Signature=SECRET0&b=SECRET0",
         "x-api-key: SECRET0",
         "Authorization: Basic SECRET0",
+        "Proxy-Authorization: Negotiate SECRET0",
+        "sent with Bearer SECRET0 to it",
+        "private_key: SECRET0",
         '{"password": "SECRET0", "a": 1}',
         "client_secret=SECRET0&grant_type=x",
         "api_key='SECRET0'",
@@ -215,6 +218,8 @@ def test_what_is_no_secret_stays() -> None:
         "api_key_id": "0123",
         "list": [{"secret": "abc"}],
     }
+    plain = "a basic check of key 7: the token is missing, see token_file and password_file"
+    assert Redaction([]).text(plain) == plain
     kept = Redaction([]).document(document)
     assert kept == document | {"headers": {"X-Room": REMOVED}, "api_key_id": REMOVED, "list": [{"secret": REMOVED}]}
 

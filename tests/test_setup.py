@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from agent.cli.setup import setup
 from agent.config.loading import load
 from agent.config.modules import TARGETS
 from agent.doctor.scene import Scene
@@ -140,7 +139,9 @@ def test_nothing_to_record_nowhere_to_write(tmp_path: Path, new: Path, monkeypat
     said = run("setup", "--yes", "--output", new, code=1).output
     assert "no sensor is left" in said and "capture-agent doctor" in said
     assert "there is no folder" in run("setup", "--yes", "--output", tmp_path / "no" / "c.toml", code=1).output
-    assert not new.exists() and setup.name == "setup"
+    assert not new.exists()
+    monkeypatch.setattr("agent.cli.setup.os.access", lambda folder, mode: False)
+    assert "try sudo" in run("setup", "--yes", "--output", new, code=1).output
 
 
 @pytest.mark.parametrize("kind", TARGETS.names)

@@ -1,5 +1,6 @@
 """`capture-agent setup`: looks at what is attached, asks a few questions, and writes a configuration that works."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def setup(
     try:
         write(proposal, output)
     except OSError as error:
-        raise click.ClickException(f"{output} cannot be written: {error.strerror}; try sudo, or --output") from None
+        raise click.ClickException(f"{output} cannot be written: {error.strerror}") from None
     click.echo(f"\nwrote {output}: {', '.join(proposal.named())} to {', '.join(targets) or 'no target yet'}")
     click.echo(f"what it records and costs:  capture-agent check {output}")
     if str(output) == DEFAULT_CONFIG:
@@ -69,6 +70,8 @@ def setup(
 def _may_write(output: Path, *, yes: bool) -> None:
     if not output.parent.is_dir():
         raise click.ClickException(f"there is no folder {output.parent}; make it, or choose another --output")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise click.ClickException(f"you may not write in {output.parent}; try sudo, or another --output")
     if not output.exists():
         return
     if yes:

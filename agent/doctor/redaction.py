@@ -17,11 +17,11 @@ _SECRET_NAME = re.compile(
 )
 _ADDRESS_LOGIN = re.compile(r"(?<=://)[^\s/?#'\"]*@")
 _ADDRESS_QUERY = re.compile(r"(://[^\s?'\"]*\?)[^\s'\"]*")
-_HEADER = re.compile(
-    r"(?i)\b(authorization|x-[\w-]*(?:key|token)|cookie|bearer|basic)\b(['\"]?\s*[:=]?\s*['\"]?)[^'\"\n]+"
-)
+_HEADER = re.compile(r"(?i)\b((?:authorization|cookie|x-[\w-]*(?:key|token)))(['\"]?\s*[:=]\s*['\"]?)[^'\"\n]+")
+_SCHEME = re.compile(r"(?i)\b(bearer|basic)(\s+)[\w+/=.~-]{6,}")
 _PAIR = re.compile(
-    r"(?i)\b([\w-]*(?:password|passwd|secret|token|api_?key|signature))(['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&}]+"
+    r"(?i)\b([\w-]*(?:password|passwd|secret|token|api_?key|access_key|private_key|credential|signature))"
+    r"(['\"]?\s*[=:]\s*['\"]?)[^\s'\",;&}]+"
 )
 
 
@@ -38,8 +38,9 @@ class Redaction:
             text = text.replace(secret, REMOVED)
         text = _ADDRESS_LOGIN.sub(f"{REMOVED}@", text)
         text = _ADDRESS_QUERY.sub(rf"\1{REMOVED}", text)
-        text = _HEADER.sub(rf"\1\2{REMOVED}", text)
-        return _PAIR.sub(_kept_file, text)
+        for pattern in (_HEADER, _SCHEME, _PAIR):
+            text = pattern.sub(rf"\1\2{REMOVED}", text)
+        return text
 
     def document(self, value: Any, name: str = "") -> Any:
         """Tables and lists, with every value removed whose name says that it is a secret."""
@@ -69,10 +70,6 @@ def known_secrets(document: Any, home: Home) -> set[str]:
 def _counts(name: str, value: object) -> bool:
     """A number that only sounds like a secret: `commands_per_s`, a GPIO's `pin`."""
     return isinstance(value, int | float) and "pass" not in name
-
-
-def _kept_file(found: re.Match[str]) -> str:
-    return f"{found[1]}{found[2]}{REMOVED}"
 
 
 def _files(value: Any, name: str = "") -> Iterable[str]:
