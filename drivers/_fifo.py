@@ -11,6 +11,13 @@ _FILL = 0.45
 """How full it may get between two reads."""
 _FASTEST = 1.15
 """How much faster than nominal the chip's own clock can be at most."""
+_STALE = 0.002
+"""By how much of its age a look tells the time of its newest sample less sharply."""
+_SILENT_S, _SILENT_PERIODS = 1.0, 10
+"""How long it may stay empty, whichever is longer: a chip that has lost its set-up answers, and measures nothing."""
+_RESTARTS = 4
+_SHARP_NS = 3_000_000
+"""A restart within this tells its time well; otherwise it is done again, so often at most."""
 
 
 class Level(NamedTuple):
@@ -45,6 +52,26 @@ class Sight(NamedTuple):
     before_ns: int
     after_ns: int
 
+    @property
+    def width_ns(self) -> int:
+        return self.after_ns - self.before_ns
+
+    @property
+    def middle_ns(self) -> int:
+        return (self.before_ns + self.after_ns) // 2
+
+
+class _Gap(NamedTuple):
+    """What was lost in an overflow, as long as that is only estimated from the time."""
+
+    sharp: Sight
+    period_ns: float
+    least: int
+
+    def next_at(self, now_ns: int) -> int:
+        """Index of the sample that comes next at that time."""
+        return max(self.least, self.sharp.newest + 1 + round((now_ns - self.sharp.middle_ns) / self.period_ns))
+
 
 class Fifo:
     """Turns the looks at a FIFO into blocks.
@@ -66,6 +93,9 @@ class Fifo:
         self._end = 0  # index after the last sample that was handed out
         self._segment = 0
         self._begun = self._seen = Sight(-1, 0, 0)  # the first and the last one of this segment
+        self._filled_ns = 0  # when it last held samples, or was emptied
+        self._sharp = Sight(-1, 0, 0)  # the one that tells best when its newest sample was taken
+        self._gap: _Gap | None = None
 
     def begin(self, source: Source, capacity: int) -> None:
         """Sample 0 is the next that the chip takes; the FIFO holds `capacity` samples."""
@@ -88,15 +118,20 @@ class Fifo:
             return self._recover("overflows")
         newest = self._next + level.samples - 1
         self._check_plausible(level.samples, newest, after_ns)
+        if self._gap is not None and level.samples:
+            self._estimate_again(level.samples, before_ns, after_ns)
+            newest = self._next + level.samples - 1
         if not level.samples:
-            self._seen = Sight(newest, before_ns, after_ns)
+            self._check_filling(before_ns)
+            self._see(Sight(newest, before_ns, after_ns))
             return None
+        self._filled_ns = after_ns
         samples = self._source.take(level.samples)
         if self._overflowed(level.samples, boottime_ns() - before_ns):
             return self._recover("overflows")
         if samples is None:
             return self._recover("resyncs")
-        self._seen = Sight(newest, before_ns, after_ns)
+        self._see(Sight(newest, before_ns, after_ns))
         block = Block(
             first=self._next,
             samples=samples,
@@ -123,21 +158,52 @@ class Fifo:
                 " check pull-up resistors, shorten the cable, try a slower bus"
             )
 
+    def _check_filling(self, now_ns: int) -> None:
+        """A chip that forgets how it was set up must not pass for a quiet one."""
+        silent_ns = now_ns - self._filled_ns
+        if silent_ns > max(_SILENT_S * 1e9, _SILENT_PERIODS * self._period_ns):
+            raise DriverError(
+                f"{self._chip}: it answers, but took no sample for {silent_ns / 1e9:.1f} s: it has forgotten its"
+                " set-up, as after a dip of its supply; check supply and wiring"
+            )
+
+    def _see(self, sight: Sight) -> None:
+        """A machine that halts while it looks makes that look a bad measure of time, and an earlier one the better."""
+        self._seen = sight
+        if sight.width_ns <= self._sharp.width_ns + _STALE * (sight.before_ns - self._sharp.before_ns):
+            self._sharp = sight
+        if sight.width_ns < self._begun.width_ns > self._period_ns / 2:
+            self._begun = sight
+
     def _recover(self, counter: str) -> Block | None:
         """Empties the FIFO and estimates the index of the next sample. No block comes of it."""
         self.counters[counter] += 1
-        seen, watched_ns = self._seen, self._seen.after_ns - self._begun.after_ns
+        sharp, watched_ns = self._sharp, self._sharp.middle_ns - self._begun.middle_ns
         period_ns = self._period_ns
-        if watched_ns > 1e9 and seen.newest > self._begun.newest:  # then the chip's own period is known better
-            period_ns = watched_ns / (seen.newest - self._begun.newest)
+        if watched_ns > 1e9 and sharp.newest > self._begun.newest:  # then the chip's own period is known better
+            period_ns = watched_ns / (sharp.newest - self._begun.newest)
         self._segment += 1
-        self._restart(self._next + 1)
-        self._next = max(self._next, seen.newest + 1 + round((self._begun.after_ns - seen.after_ns) / period_ns))
-        self._begun = self._seen = self._begun._replace(newest=self._next - 1)
+        least = self._next + 1
+        for _ in range(_RESTARTS):
+            self._restart(least)
+            if self._begun.width_ns <= _SHARP_NS:
+                break
+        self._gap = _Gap(sharp, period_ns, least)
+        self._next = self._gap.next_at(self._begun.middle_ns)
+        self._begun = self._seen = self._sharp = self._begun._replace(newest=self._next - 1)
         return None
+
+    def _estimate_again(self, samples: int, before_ns: int, after_ns: int) -> None:
+        """The first look after an overflow may tell the time better than the restart did; nothing is handed out yet."""
+        gap, self._gap = self._gap, None
+        if gap is None or after_ns - before_ns >= self._begun.width_ns:
+            return
+        self._next = max(gap.least, gap.next_at((before_ns + after_ns) // 2) - samples)
+        self._begun = self._seen = self._sharp = Sight(self._next + samples - 1, before_ns, after_ns)
 
     def _restart(self, first: int) -> None:
         before_ns = boottime_ns()
         self._source.restart()
         self._next = first
-        self._begun = self._seen = Sight(first - 1, before_ns, boottime_ns())
+        self._begun = self._seen = self._sharp = Sight(first - 1, before_ns, boottime_ns())
+        self._filled_ns = self._begun.after_ns
