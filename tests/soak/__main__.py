@@ -112,7 +112,8 @@ def main() -> int:
         if complaints:
             unbalanced.append(f"voyage {number}: {_last(complaints[0])}")
             if given.keep:
-                shutil.copytree(folder, given.keep / f"{given.seed}.{number}", dirs_exist_ok=True)
+                pipes = shutil.ignore_patterns("fiu*", "disk.img")
+                shutil.copytree(folder, given.keep / f"{given.seed}.{number}", dirs_exist_ok=True, ignore=pipes)
         shutil.rmtree(folder, ignore_errors=True)
         number += 1
         if given.voyage >= 0:

@@ -15,7 +15,9 @@ from tests.soak.voyage import Life, Voyage
 LONGEST_NS = 500_000_000
 """What a kill may cost at most."""
 _SHARE = 0.0002
-"""Of a gap whose length is estimated: how wrong that may be, beside one sample."""
+"""Of a gap whose length is estimated: how wrong that may be, beside one sample, before it counts as off."""
+_HALT = 0.1 * RATE_HZ
+"""How far off it may be at most: a machine that halts while it looks at a chip cannot tell when it looked."""
 HARMLESS = {"sigkill", "two_daemons", "database_locked", "broker_gone", "broker_frozen", "target_fails"}
 
 
@@ -26,6 +28,11 @@ class Account:
     rows: int = 0
     lost_exact: int = 0
     lost_estimated: int = 0
+    estimates: int = 0
+    estimates_off: int = 0
+    """Of these, off by more than one sample and 0.02 %."""
+    samples_off: int = 0
+    """By how much, together."""
     unrecorded: int = 0
     """Not written, and counted so by the recording: a full or failing disk."""
     damaged: int = 0
@@ -127,10 +134,14 @@ class _Stream:
         device, wrong = self._sensor.find(rows, max(0, expected), self._known)
         if device < 0:
             yield f"{name}: rows {first} to {first + len(rows) - 1} were never sent"
-        elif device != expected and self._due and not self._estimated(device - expected, lost, exact, device):
+        elif (
+            (device != expected or lost)
+            and self._due
+            and not self._gap_is_right(device - expected, lost, exact, device)
+        ):
             kind = "exact" if exact else "estimated"
             missing = first - self._due
-            yield f"{name}: before row {first} are {missing} missing ({kind}), which is {device - expected} off"
+            yield f"{name}: before row {first} are {missing} missing ({kind}), which is {off} off"
         if wrong and device >= 0:
             account.garbled += wrong
             if not any("garble" in line for line in self._voyage.schedule[self._stream]):
@@ -138,9 +149,16 @@ class _Stream:
         account.rows += len(rows)
         self._due, self._device = first + len(rows), device + len(rows)
 
-    def _estimated(self, off: int, lost: int, exact: bool, device: int) -> bool:
+    def _gap_is_right(self, off: int, lost: int, exact: bool, device: int) -> bool:
         """Whether a gap's length is as good as it claims; a device that was powered on anew counts from 0 again."""
-        return not exact and (abs(off) <= 1 + lost * _SHARE or device < self._device)
+        if exact:
+            return not off
+        self._account.estimates += 1
+        if device < self._device or abs(off) <= 1 + lost * _SHARE:
+            return True
+        self._account.estimates_off += 1
+        self._account.samples_off += abs(off)
+        return abs(off) <= _HALT
 
     def _missing(self) -> Iterator[str]:
         """What neither a file nor a gap in one accounts for, its recording must have counted."""
