@@ -20,6 +20,8 @@ class Part(NamedTuple):
     accel_filters_hz: tuple[float, ...]
     own_accel_filter: bool
     """Whether the accelerometer's filter is set in a register of its own."""
+    magnetometer: bool = False
+    """Whether there is an AK8963 in it."""
 
 
 FILTERS_6050 = (188, 98, 42, 20, 10, 5), (184.0, 94.0, 44.0, 21.0, 10.0, 5.0)
@@ -28,8 +30,8 @@ _FILTERS_6500 = (184, 92, 41, 20, 10, 5), (218.1, 99.0, 44.8, 21.2, 10.2, 5.1)
 PARTS = {
     0x68: Part("MPU-6050", 1024, 340.0, 36.53, *FILTERS_6050, False),  # MPU-6000 and 9150 say the same
     0x70: Part("MPU-6500", 512, 333.87, 21.0, *_FILTERS_6500, True),
-    0x71: Part("MPU-9250", 512, 333.87, 21.0, *_FILTERS_6500, True),
-    0x73: Part("MPU-9255", 512, 333.87, 21.0, *_FILTERS_6500, True),
+    0x71: Part("MPU-9250", 512, 333.87, 21.0, *_FILTERS_6500, True, True),
+    0x73: Part("MPU-9255", 512, 333.87, 21.0, *_FILTERS_6500, True, True),
     0x74: Part("MPU-6515", 512, 333.87, 21.0, *_FILTERS_6500, True),
 }
 """By WHO_AM_I. Product specifications: temperature in "Electrical Specifications", FIFO in 7.17 (6050), 4.17 (6500)."""

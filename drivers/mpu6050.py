@@ -1,4 +1,8 @@
-"""The MPU-6050 and its kin on I2C: acceleration, rotation and temperature out of the chip's FIFO."""
+"""The MPU-6050 and its kin on I2C: acceleration, rotation and temperature out of the chip's FIFO.
+
+The magnetometer of the MPU-9250 and 9255 is read by their auxiliary I2C master with each sample, into the same FIFO: so
+all columns have one clock. It takes 100 fields a second; at other rates the newest one stands beside each acceleration.
+"""
 
 import dataclasses
 import time
@@ -6,7 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _bus, check, option
+from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _ak8963, _bus, check, option
+from drivers._ak8963 import FIFO_SLOT_0, MASTER_ENABLE
 from drivers._fifo import Fifo, Level
 from drivers._mpu6050 import (
     A_DLPF_CFG,
@@ -65,6 +70,9 @@ class Settings:
         42,
         choices=FILTERS_6050[0],
     )
+    magnetometer: bool = option(
+        "record the magnetic field of an MPU-9250 or 9255 too, in the accelerometer's axes", False
+    )
     temperature: bool = option("record the chip's temperature too", False)
     virtual: VirtualMpu = option("options of the virtual chip", factory=VirtualMpu)
 
@@ -80,7 +88,7 @@ class Settings:
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""
-        return self.actual_rate_hz, 14 if self.temperature else 12
+        return self.actual_rate_hz, 12 + 6 * self.magnetometer + 2 * self.temperature
 
     @property
     def divider(self) -> int:
@@ -93,7 +101,8 @@ class Settings:
 
     def open(self) -> "Mpu6050":
         virtual = self.virtual.document()
-        return Mpu6050(self, open_i2c(self.bus, self.address, chip="mpu6050", virtual=virtual, load=self.expects()))
+        load = self.actual_rate_hz, 12 + 2 * self.temperature + _ak8963.BYTES * self.magnetometer
+        return Mpu6050(self, open_i2c(self.bus, self.address, chip="mpu6050", virtual=virtual, load=load))
 
 
 class Mpu6050:
@@ -103,8 +112,14 @@ class Mpu6050:
         self._settings = settings
         self._device = device
         self._registers = Registers(device)
-        self._words = 7 if settings.temperature else 6
-        self._frame = 2 * self._words
+        self._frame = np.dtype(
+            [
+                ("acceleration", ">i2", 3),
+                *([("celsius", ">i2")] if settings.temperature else []),
+                ("rotation", ">i2", 3),
+                *([("field", "<i2", 3), ("status", "|u1")] if settings.magnetometer else []),
+            ]
+        )
         self._dtype = np.dtype([])
         self._fifo_bytes = 0
         self._fifo = Fifo("mpu6050", settings.actual_rate_hz)
@@ -118,6 +133,10 @@ class Mpu6050:
         self._registers.write({CLOCK: 1})  # awake; the gyroscope's PLL is steadier than the internal oscillator
         time.sleep(_WAKE_S)
         code = 1 + FILTERS_6050[0].index(settings.filter_hz)
+        field: tuple[Channel, ...] = ()
+        if settings.magnetometer:
+            self._registers.write({DLPF_CFG: code})  # at 1 kHz, and no divider yet: the master takes a period a byte
+            field = _ak8963.start(self._registers)
         wanted = {
             SMPLRT_DIV: settings.divider - 1,
             DLPF_CFG: code,
@@ -127,10 +146,10 @@ class Mpu6050:
         }
         self._registers.keep(wanted, part.model)
         self._registers.write({OVERFLOW_INT_EN: 1})  # its pin need not be connected
-        identity = self._identity(part, code)
+        identity = self._identity(part, code, field)
         self._dtype = identity.dtype
         self._fifo_bytes = part.fifo_bytes
-        self._fifo.begin(self, part.fifo_bytes // self._frame)
+        self._fifo.begin(self, part.fifo_bytes // self._frame.itemsize)
         return identity
 
     def read(self, timeout: float) -> Block | None:
@@ -141,34 +160,41 @@ class Mpu6050:
 
     def level(self) -> Level:
         count = int.from_bytes(self._device.read(FIFO_COUNT.address, 2), "big")
-        return Level(count // self._frame, count == self._fifo_bytes)
+        return Level(count // self._frame.itemsize, count == self._fifo_bytes)
 
     def overflowed(self) -> bool:
         return self._registers.read(OVERFLOW_INT) == 1
 
     def take(self, count: int) -> Samples:
-        """Whole samples out of the FIFO.
+        """Whole samples out of the FIFO, in the order of the registers.
 
-            byte  0       2       4       6             6 or 8  8 or 10 10 or 12
-                  accel x accel y accel z temperature   gyro x  gyro y  gyro z        big-endian int16
-                                          (when on)
+            byte  0       2       4       6             6 or 8  8 or 10 10 or 12  12 or 14 ...   18 or 20
+                  accel x accel y accel z temperature   gyro x  gyro y  gyro z    field x, y, z  status (ST2)
+                  big-endian int16        (when on)     big-endian int16          little-endian (when on)
 
         Temperature, which stands between them for its register's sake, becomes the last channel.
         """
-        data = self._device.read_fifo(FIFO_DATA.address, count * self._frame)
-        words = np.frombuffer(data, ">i2").reshape(-1, self._words)
-        if self._words == 7:
-            words = words[:, (0, 1, 2, 4, 5, 6, 3)]
-        samples: Samples = np.ascontiguousarray(words, "<i2").view(self._dtype)[:, 0]
+        data = self._device.read_fifo(FIFO_DATA.address, count * self._frame.itemsize)
+        frames = np.frombuffer(data, self._frame)
+        samples: Samples = np.empty(count, self._dtype)
+        words = samples.view("<i2").reshape(count, -1)
+        words[:, :3], words[:, 3:6] = frames["acceleration"], frames["rotation"]
+        if self._settings.magnetometer:
+            words[:, 6:9] = frames["field"][:, _ak8963.ORDER]
+            words[frames["status"] & _ak8963.BEYOND != 0, 6:9] = _ak8963.NO_FIELD
+        if self._settings.temperature:
+            words[:, -1] = frames["celsius"]
         samples.flags.writeable = False
         return samples
 
     def restart(self) -> None:
         """Off, emptied, on: it begins with a whole sample."""
-        self._registers.write({FIFO_ENABLE: 0})
-        self._registers.write({FIFO_RESET: 1})
-        self._registers.write({FIFO_TEMPERATURE: int(self._settings.temperature), FIFO_ROTATION: 7, FIFO_ACCEL: 1})
-        self._registers.write({FIFO_ENABLE: 1})
+        magnetometer = int(self._settings.magnetometer)
+        self._registers.write({FIFO_ENABLE: 0, MASTER_ENABLE: magnetometer})
+        self._registers.write({FIFO_RESET: 1, MASTER_ENABLE: magnetometer})
+        chosen = {FIFO_TEMPERATURE: int(self._settings.temperature), FIFO_ROTATION: 7, FIFO_ACCEL: 1}
+        self._registers.write({**chosen, FIFO_SLOT_0: magnetometer})
+        self._registers.write({FIFO_ENABLE: 1, MASTER_ENABLE: magnetometer})
 
     def _recognise(self) -> Part:
         answer = self._registers.read(WHO_AM_I)
@@ -178,13 +204,21 @@ class Mpu6050:
                 f"mpu6050: WHO_AM_I at 0x{self._settings.address:02x} says 0x{answer:02x}, and none of {known};"
                 " another chip has this address, or the wiring is bad"
             )
-        return PARTS[answer]
+        part = PARTS[answer]
+        if self._settings.magnetometer and not part.magnetometer:
+            having = " and ".join(part.model for part in PARTS.values() if part.magnetometer)
+            raise DriverError(
+                f"mpu6050: this is an {part.model} (WHO_AM_I 0x{answer:02x}), in which there is no magnetometer;"
+                f" {having} have one: set magnetometer = false"
+            )
+        return part
 
-    def _identity(self, part: Part, code: int) -> Identity:
+    def _identity(self, part: Part, code: int, field: tuple[Channel, ...]) -> Identity:
         settings = self._settings
         g, dps = 1 / ACCEL_RANGES_G[settings.accel_range_g], 1 / GYRO_RANGES_DPS[settings.gyro_range_dps]
         channels = [Channel(f"Accelerometer{axis}", "g", scale=g) for axis in "XYZ"]
         channels += [Channel(f"Gyroscope{axis}", "deg/s", scale=dps) for axis in "XYZ"]
+        channels += field
         if settings.temperature:
             channels.append(Channel("Temperature", "Celsius", scale=1 / part.celsius_lsb, offset=part.celsius_at_0))
         setup: Mapping[str, float] = {
@@ -192,5 +226,6 @@ class Mpu6050:
             "gyro_range_dps": settings.gyro_range_dps,
             "accel_filter_hz": part.accel_filters_hz[code - 1],
             "gyro_filter_hz": part.gyro_filters_hz[code - 1],
+            **({"mag_rate_hz": 100} if field else {}),
         }
         return Identity(part.model, settings.actual_rate_hz, tuple(channels), setup)

@@ -11,6 +11,8 @@ From RM-MPU-6000A-00 rev. 4.2 (sections in brackets) and RM-MPU-6500A-00 rev. 2.
   [4.16, 4.31]. FIFO_RESET works while USER_CTRL's FIFO_EN is 0 and clears itself [4.27].
 - FIFO_COUNT is latched when its high byte is read [4.30]; reading FIFO_R_W does not move on to the next register, and
   yields the last byte again when the FIFO is empty [4.31].
+- An MPU-9250 or 9255 has an AK8963 behind its auxiliary master, which moves a byte of slot 4 a period after it was
+  enabled, and those of slot 0 with each sample, into the FIFO too where FIFO_EN says so.
 """
 
 from collections.abc import Mapping
@@ -21,17 +23,20 @@ import numpy.typing as npt
 
 from drivers.ports import boottime_ns
 from drivers.ports.virtual import Wire
+from drivers.ports.virtual._magnetometers import AK8963, Magnetometer, Master
 from drivers.ports.virtual.i2c import serve_chip
 from drivers.ports.virtual.motion import Motion
 
 RESET_S = 0.05
 
 SMPLRT_DIV, CONFIG, GYRO_CONFIG, ACCEL_CONFIG, FIFO_EN = 0x19, 0x1A, 0x1B, 0x1C, 0x23
-INT_STATUS, ACCEL_XOUT_H, GYRO_ZOUT_L = 0x3A, 0x3B, 0x48
+SLV0_ADDR, SLV4_ADDR, SLV4_CTRL, SLV4_DI, I2C_MST_STATUS = 0x25, 0x31, 0x34, 0x35, 0x36
+INT_STATUS, ACCEL_XOUT_H, GYRO_ZOUT_L, EXT_SENS, EXT_SENS_LAST = 0x3A, 0x3B, 0x48, 0x49, 0x60
 USER_CTRL, PWR_MGMT_1, FIFO_COUNTH, FIFO_COUNTL, FIFO_R_W, WHO_AM_I = 0x6A, 0x6B, 0x72, 0x73, 0x74, 0x75
 
-_READ_ONLY = {INT_STATUS, *range(ACCEL_XOUT_H, GYRO_ZOUT_L + 1), FIFO_COUNTH, FIFO_COUNTL, WHO_AM_I}
+_READ_ONLY = {I2C_MST_STATUS, INT_STATUS, *range(ACCEL_XOUT_H, EXT_SENS_LAST + 1), FIFO_COUNTH, FIFO_COUNTL, WHO_AM_I}
 _MPU6050 = 0x68
+_WITH_MAGNETOMETER = (0x71, 0x73)
 _ACCEL_LSB = (16384.0, 8192.0, 4096.0, 2048.0)
 _GYRO_LSB = (131.0, 65.5, 32.8, 16.4)
 # FIFO_EN's bit for each of the seven words of a sample, in register order: acceleration, temperature, rotation
@@ -56,15 +61,20 @@ class Mpu6050:
         self._motion = Motion(
             document["seed"], 1000.0, replay=document["replay"], replay_accel_scale=document["replay_accel_scale"]
         )
+        has_one = self._who_am_i in _WITH_MAGNETOMETER
+        self.magnetometer = Magnetometer(AK8963, self._clock) if has_one else None
         self.power_on()
 
     def power_on(self) -> None:
+        if self.magnetometer is not None:
+            self.magnetometer.power_on()
         self._reset(awake_ns=0)
 
     def _reset(self, awake_ns: int) -> None:
         self._registers = bytearray(128)
         self._registers[PWR_MGMT_1] = 0x40
         self._registers[WHO_AM_I] = self._who_am_i
+        self._master = Master(self.magnetometer)
         self._fifo = bytearray()
         self._last = 0
         self._awake_ns = awake_ns
@@ -87,6 +97,10 @@ class Mpu6050:
                 self._fifo.clear()
             value &= ~0x04
         self._registers[address] = value
+        if address == SLV4_CTRL and value & 0x80 and self._registers[USER_CTRL] & 0x20:
+            self._registers[SLV4_CTRL] &= 0x7F
+            place, slave_register, out = self._registers[SLV4_ADDR:SLV4_CTRL]
+            self._master.single(place, slave_register, out, boottime_ns() + int(1e9 / self._rate_hz))
         if not self._begun_ns and self._sampling:
             self._begun_ns = boottime_ns()
             self._feel()
@@ -105,6 +119,10 @@ class Mpu6050:
     def _read_one(self, address: int) -> int:
         if address == FIFO_COUNTH:
             self._registers[FIFO_COUNTH : FIFO_COUNTL + 1] = len(self._fifo).to_bytes(2, "big")
+        elif address == I2C_MST_STATUS:
+            status = self._master.done << 6 | self._master.refused << 4
+            self._master.done = self._master.refused = False
+            return status
         value = self._registers[address]
         if address == INT_STATUS:
             self._registers[INT_STATUS] = 0
@@ -137,6 +155,8 @@ class Mpu6050:
     def _pass_time(self) -> int:
         """Takes the samples that are due by now, which it returns."""
         now_ns = boottime_ns()
+        if (byte := self._master.pass_time(now_ns)) is not None:
+            self._registers[SLV4_DI] = byte
         if not self._begun_ns and not self._registers[PWR_MGMT_1] & 0x40:  # without its FIFO it measures, too
             self._feel()
             newest = int((now_ns - self._awake_ns) * 1e-9 * self._rate_hz * self._clock)
@@ -153,12 +173,24 @@ class Mpu6050:
         words = self._words(taken - kept, kept)
         self._registers[ACCEL_XOUT_H : GYRO_ZOUT_L + 1] = words[-1].tobytes()
         self._registers[INT_STATUS] |= 0x01
-        if self._sampling:
+        if self._registers[USER_CTRL] & 0x20:
+            for index, row in zip(range(taken - kept, taken), words, strict=True):
+                field = self._field(index)
+                if self._sampling:
+                    self._fifo += row[chosen].tobytes() + (field if self._registers[FIFO_EN] & 0x01 else b"")
+        elif self._sampling:
             self._fifo += words[:, chosen].tobytes()
         if len(self._fifo) > self._fifo_size:
             del self._fifo[: len(self._fifo) - self._fifo_size]
             self._registers[INT_STATUS] |= 0x10
         return now_ns
+
+    def _field(self, index: int) -> bytes:
+        """What slot 0 reads with a sample."""
+        moment_ns = self._begun_ns + int((index + 1) / self._rate_hz / self._clock * 1e9)
+        field = self._master.sample(bytes(self._registers[SLV0_ADDR : SLV0_ADDR + 3]), moment_ns)
+        self._registers[EXT_SENS : EXT_SENS + len(field)] = field
+        return field
 
     def _words(self, first: int, count: int) -> npt.NDArray[np.int16]:
         """Samples `first` ... as the registers hold them: shape (count, 7), big-endian."""

@@ -1,0 +1,142 @@
+"""The magnetometer of the MPU-9250 through the mpu6050 driver: axes, sensitivity, one FIFO, what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from drivers import Block, DriverError, Samples, _ak8963, _auxiliary, _fifo
+from drivers import mpu6050 as driver_module
+from drivers.mpu6050 import Mpu6050, Settings, VirtualMpu
+from drivers.ports.i2c import I2cDevice
+from drivers.ports.virtual import mpu6050 as chip_module
+from drivers.ports.virtual._magnetometers import SENSITIVITY, field
+from drivers.ports.virtual.motion import Motion
+from drivers.ports.virtual.mpu6050 import Mpu6050 as Chip
+from tests.contracts.driver import DriverContract, read_blocks
+from tests.simulated import SimulatedBus
+
+AXES = [f"{sensor}{axis}" for sensor in ("Accelerometer", "Gyroscope") for axis in "XYZ"]
+FIELD = [f"Magnetometer{axis}" for axis in "XYZ"]
+
+
+def columns(samples: Samples, names: list[str]) -> np.ndarray:
+    return np.stack([samples[name] for name in names], axis=1)
+
+
+def read_until(driver: Mpu6050, end: int) -> list[Block]:
+    blocks = read_blocks(driver, 1)
+    while blocks[-1].end < end:
+        blocks += read_blocks(driver, 1)
+    return blocks
+
+
+def simulated(monkeypatch: pytest.MonkeyPatch, who_am_i: int = 0x71, **options: Any) -> tuple[Mpu6050, SimulatedBus]:
+    """A driver and its chip in simulated time."""
+    bus = SimulatedBus(monkeypatch, _fifo, _auxiliary, _ak8963, driver_module, chip_module)
+    bus.chip = Chip(VirtualMpu(who_am_i=who_am_i).document())
+    return Mpu6050(Settings(**{"magnetometer": True, **options}), I2cDevice(bus, "mpu6050", 1, 0x68)), bus
+
+
+class TestContract(DriverContract):
+    def settings(self, **virtual: Any) -> Settings:
+        options = {"who_am_i": 0x73} | virtual
+        return Settings(bus="virtual", rate_hz=200, magnetometer=True, temperature=True, virtual=VirtualMpu(**options))
+
+
+@pytest.mark.parametrize("rate_hz", [4.0, 50.0, 250.0, 1000.0])
+@pytest.mark.parametrize("temperature", [False, True])
+def test_every_sample_comes_out_with_the_newest_field(
+    monkeypatch: pytest.MonkeyPatch, rate_hz: float, temperature: bool
+) -> None:
+    driver, _ = simulated(monkeypatch, rate_hz=rate_hz, temperature=temperature)
+    identity = driver.start()
+    count = int(rate_hz * 4)
+    blocks = read_until(driver, count)
+    got = np.concatenate([block.samples for block in blocks])[:count]
+    assert driver.counters == {"overflows": 0, "resyncs": 0}
+    assert list(got.dtype.names) == AXES + FIELD + ["Temperature"] * temperature
+    assert np.array_equal(columns(got, AXES), Motion(1, rate_hz, lsb=(4096.0, 16.4)).rows(0, count))
+    if temperature:
+        channel = identity.channels[-1]
+        assert got["Temperature"][0] * channel.scale + channel.offset == pytest.approx(25.0, abs=0.1)
+    sent = np.stack([field(n, 100.0) for n in range(800)])[:, (1, 0, 2)]
+    fields = columns(got, FIELD)
+    begin = next(n for n in range(100) if np.array_equal(sent[n], fields[0]))
+    late = [
+        min(abs(begin + 100 / rate_hz * n - m) for m in range(len(sent)) if np.array_equal(sent[m], fields[n]))
+        for n in range(0, count, 7)
+    ]
+    assert max(late) < 1.01, "a field is never older than a period of the magnetometer"
+
+
+def test_the_field_is_in_the_accelerometers_axes_with_the_parts_own_sensitivity(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver, _ = simulated(monkeypatch, rate_hz=200)
+    identity = driver.start()
+    samples = read_blocks(driver, 1)[0].samples
+    channels = identity.channels[6:]
+    assert [(channel.name, channel.unit) for channel in channels] == [(name, "uT") for name in FIELD]
+    x, y, z = (samples[channel.name][0] * channel.scale for channel in channels)
+    own = [0.15 * ((asa - 128) * 0.5 / 128 + 1) for asa in SENSITIVITY]
+    assert -3 < x < 3, "the magnetometer's own y"
+    assert y == pytest.approx(140 * own[0], abs=1)
+    assert z == pytest.approx(-290 * own[2])
+    assert channels[0].scale == pytest.approx(own[1])
+
+
+def test_a_field_beyond_the_range_counts_as_clipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=200)
+    assert bus.chip.magnetometer is not None
+    bus.chip.magnetometer.beyond = True
+    identity = driver.start()
+    samples = read_until(driver, 30)[-1].samples
+    limits = identity.channels[6].limits
+    assert limits == (-32760, 32760)
+    assert (columns(samples, FIELD) < limits[0]).all()
+
+
+@pytest.mark.parametrize("who_am_i", [0x68, 0x70, 0x74])
+def test_chips_without_one_are_refused(monkeypatch: pytest.MonkeyPatch, who_am_i: int) -> None:
+    driver, _ = simulated(monkeypatch, who_am_i)
+    with pytest.raises(DriverError, match=r"no magnetometer.*MPU-9250 and MPU-9255 have one.*magnetometer = false"):
+        driver.start()
+    driver, _ = simulated(monkeypatch, who_am_i, magnetometer=False)
+    assert "MagnetometerX" not in [channel.name for channel in driver.start().channels]
+
+
+def test_one_that_does_not_answer_or_is_another_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch)
+    bus.chip.magnetometer = None
+    bus.chip.power_on()
+    with pytest.raises(DriverError, match=r"does not answer at 0x0c.*magnetometer = false"):
+        driver.start()
+    driver, bus = simulated(monkeypatch)
+    assert bus.chip.magnetometer is not None
+    bus.chip.magnetometer._registers[0] = 0x05
+    with pytest.raises(DriverError, match=r"0x05, and an AK8963 is 0x48"):
+        driver.start()
+
+
+def test_an_overflow_is_recovered_from_with_the_field_in_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=1000)
+    driver.start()
+    before = read_until(driver, 500)[-1]
+    bus.sleep(0.2)
+    after = read_until(driver, before.end + 500)
+    assert driver.counters == {"overflows": 1, "resyncs": 0}
+    assert after[0].lost > 26
+    got = np.concatenate([block.samples for block in after])
+    sent = Motion(1, 1000.0, lsb=(4096.0, 16.4)).rows(before.end, 2000)
+    at = int(np.flatnonzero((sent == columns(got, AXES)[0]).all(axis=1))[0])
+    assert np.array_equal(sent[at : at + len(got)], columns(got, AXES))
+    assert (got["MagnetometerZ"] == 290).all()
+
+
+def test_settings_reach_their_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=250, temperature=True)
+    assert driver.start().setup["mag_rate_hz"] == 100
+    assert (bus.read(0x23, 5), bus.read(0x6A, 1)) == (b"\xf9\x5d\x8c\x03\x87", b"\x60")
+    assert bus.chip.magnetometer is not None
+    assert bus.chip.magnetometer._registers[0x0A] == 0x16
