@@ -140,32 +140,38 @@ class Platforms:
     """Four servers and a folder, and a target that leads to each; `down` and `up` are the network's."""
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack, failing: Failing) -> None:
-        self._stack, self._nas = stack, folder / "nas"
-        self._nas.mkdir()
-        self._ml = self._http(sensiml.Server, SensimlServer(), folder / "ml", failing)
-        self._plants = self._http(sticky_pi.Server, StickyPi(), folder / "plants", failing)
-        self._gait = self._http(moveshelf.Server, Moveshelf(), folder / "gait", failing)
-        gait = self._gait.api
+        self._stack, self.nas = stack, folder / "nas"
+        self.nas.mkdir()
+        self.ml = self._http(sensiml.Server, SensimlServer(), folder / "ml", failing)
+        self.plants = self._http(sticky_pi.Server, StickyPi(), folder / "plants", failing)
+        self.gait = self._http(moveshelf.Server, Moveshelf(), folder / "gait", failing)
+        gait = self.gait.api
         gait.store.fault = lambda path: failing.http("store")
         grpc = stack.enter_context(GrpcCloud())
         grpc.fault = lambda method: failing.grpc("viam")
         (folder / "viam").mkdir()
-        self._viam = viam.Far(grpc, folder / "viam", stack)
-        ports = {"ml": self._ml.model.port, "plants": self._plants.model.port, "gait": gait.port}
+        self.viam = viam.Far(grpc, folder / "viam", stack)
+        ports = {"ml": self.ml.model.port, "plants": self.plants.model.port, "gait": gait.port}
         ports |= {"store": gait.store.port, "viam": grpc.line.port}
         self._wires = {name: Wire(port) for name, port in ports.items()}
         for wire in self._wires.values():
             stack.callback(wire.close)
-        at = {name: f"http://{wire.address}" for name, wire in self._wires.items()}
-        gait.store.url = at["store"]  # of the addresses that it signs
-        home = Home("bay3", "0badcafe", folder)
-        self.targets: dict[str, Target] = {
-            "nas": Directory(path=str(self._nas), fsync=False).open(home),
-            "ml": self._ml.open(url=at["ml"], idle_timeout_s=5.0),
-            "plants": self._plants.open(url=at["plants"], idle_timeout_s=5.0),
-            "gait": self._gait.open(url=at["gait"] + "/graphql", subject="bay", session="{date}", idle_timeout_s=5.0),
-            "viam": self._viam.open(host=self._wires["viam"].address, idle_timeout_s=5.0),
+        gait.store.url = self._at("store")  # of the addresses that it signs
+
+    def targets(self) -> dict[str, Target]:
+        """One to each, new."""
+        return {
+            "nas": Directory(path=str(self.nas), fsync=False).open(Home("bay3", "0badcafe", self.nas)),
+            "ml": self.ml.open(url=self._at("ml"), idle_timeout_s=5.0),
+            "plants": self.plants.open(url=self._at("plants"), idle_timeout_s=5.0),
+            "gait": self.gait.open(
+                url=self._at("gait") + "/graphql", subject="bay", session="{date}", idle_timeout_s=5.0
+            ),
+            "viam": self.viam.open(host=self._wires["viam"].address, idle_timeout_s=5.0),
         }
+
+    def _at(self, server: str) -> str:
+        return f"http://{self._wires[server].address}"
 
     def _http(self, kind, model, folder: Path, failing: Failing):
         folder.mkdir()
@@ -183,17 +189,17 @@ class Platforms:
 
     def there(self) -> dict[str, dict[str, bytes]]:
         """The files that each has, by name. AssertionError where one has something twice."""
-        nas = {path.name: path.read_bytes() for path in self._nas.rglob("*.*")}
-        assert [name for name, became in self._gait.records() if became != "Complete"] == [], "nothing is left over"
-        far = {"ml": self._ml, "plants": self._plants, "gait": self._gait}
-        return {"nas": nas, **{name: each.files() for name, each in far.items()}, "viam": self._at_viam()}
+        nas = {path.name: path.read_bytes() for path in self.nas.rglob("*.*")}
+        assert [name for name, became in self.gait.records() if became != "Complete"] == [], "nothing is left over"
+        far = {"ml": self.ml, "plants": self.plants, "gait": self.gait}
+        return {"nas": nas, **{name: each.files() for name, each in far.items()}, "viam": self._pictures_and_files()}
 
-    def _at_viam(self) -> dict[str, bytes]:
+    def _pictures_and_files(self) -> dict[str, bytes]:
         """Files by name; pictures, which have none there, by hash."""
-        pictures = [each.content for each in self._viam.cloud.stored if "file_name" not in each.metadata]
+        pictures = [each.content for each in self.viam.cloud.stored if "file_name" not in each.metadata]
         found = {hashlib.sha256(content).hexdigest(): content for content in pictures}
         assert len(found) == len(pictures), "a picture is there twice"
-        return found | self._viam.files()
+        return found | self.viam.files()
 
 
 def captures(folder: Path, count: int) -> list[tuple[Capture, Sequence[str]]]:

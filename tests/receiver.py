@@ -132,6 +132,9 @@ class Receiver:
 
     def take(self, request: Request, content: bytes, fault: Fault) -> Fault:
         """Keeps what was sent; its answer. A server that judges what it gets has its own."""
+        if request.method == "HEAD":
+            content = self.files.get(request.path)
+            return Fault(404) if content is None else Fault(200, (("Content-Length", str(len(content))),))
         self.stores.append(request.path)
         self.files[request.path] = content
         return fault

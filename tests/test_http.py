@@ -117,6 +117,8 @@ class FormServer(Server):
 
 
 class TestForm(NetworkContract):
+    tells = False
+
     @pytest.fixture
     def far(self, tmp_path):
         with Receiver() as receiver, contextlib.ExitStack() as stack:

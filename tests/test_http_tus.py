@@ -56,6 +56,8 @@ def big(tmp_path):
 
 
 class TestTus(NetworkContract):
+    tells = False
+
     @pytest.fixture
     def far(self, far):
         return far

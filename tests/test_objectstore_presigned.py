@@ -37,6 +37,8 @@ def capture(tmp_path):
 
 
 class TestPresigned(NetworkContract):
+    tells = False
+
     @pytest.fixture
     def far(self, far):
         return far

@@ -39,7 +39,7 @@ def test_every_platform_has_every_capture_once(tmp_path, caplog, count):
         with house.database.transaction(durable=True) as connection:
             house.catalogue.add(connection, [capture for capture, _ in made])
             house.outbox.owe(connection, [(capture.uuid, capture.size, targets) for capture, targets in made])
-        sync = house.sync(**platforms.targets)
+        sync = house.sync(**platforms.targets())
 
         def owed() -> int:
             return sum(target["owed"] for target in sync.health().values())

@@ -46,6 +46,21 @@ class Server:
             raise
         return answer.status
 
+    def held(self, url: str) -> tuple[int | None, str] | None:
+        """(size or None, `sha256:...` or nothing) of what is at an address, as HEAD tells; None where nothing is."""
+        try:
+            answer = self.request("HEAD", url, {})
+            if answer.status in (404, 410):
+                return None
+            if answer.status in (405, 501):
+                raise Refused(f"the server takes no HEAD: {answer.status}")
+            judge(answer)
+        except Exception as error:
+            self.censor(error, Progress())
+            raise
+        size, sha256 = answer.headers.get("content-length", ""), answer.headers.get("x-content-sha256", "").lower()
+        return int(size) if size.isdecimal() else None, f"sha256:{sha256}" if sha256 else ""
+
     def own(self, url: str) -> str:
         """A URL of this server as we address it; empty where scheme, host or port are not the configuration's."""
         if origin(url) != origin(self._host.url):

@@ -208,6 +208,13 @@ class Trial:
         return self._progress.state.get(key, default)
 
 
+def complete(api: Api, trial: str) -> dict[str, str]:
+    """The ids of the files that a trial has, whole, by name; none where there is no such trial (any more)."""
+    node = api.ask(_TRIAL, id=trial).get("node")
+    found = rows(node, "additionalData") if node is not None else ()
+    return {str(row.get("originalFileName")): str(row["id"]) for row in found if _complete(row)}
+
+
 def _complete(row: Row) -> bool:
     return bool(row.get("uploadStatus") == "Complete")
 

@@ -1,7 +1,7 @@
 """A capture becomes objects: what is there already stays, what is large goes in parts and resumes with the next one."""
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from agent.capture import Capture, Payload
@@ -17,6 +17,7 @@ from agent.targets import (
     sidecar_content,
     verified,
 )
+from agent.targets._inventory import Held
 from agent.targets._objectstore_layout import Layout
 from agent.targets._objectstore_objects import (
     CHUNK,
@@ -85,6 +86,23 @@ class ObjectStore:
             raise self._clean(error) from None
         except Gone as error:
             raise Failed(self._far.hidden(str(error))) from None
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Asks for the size and the hash of each object, by the key that it would have now."""
+        if not self._look:
+            raise Refused("look = false: these keys may not ask what is there")
+        if self._store.in_parts is None:
+            raise Refused("an endpoint that gives addresses to put files at tells nobody what is there")
+        try:
+            for capture, _ in asked:
+                for payload in chosen(capture, self.formats):
+                    item = self._layout.item(capture, payload, self._home)
+                    if (found := self._found(item)) is not None:
+                        size = None if found.size < 0 else found.size
+                        hash = f"sha256:{found.sha256}" if found.sha256 else ""
+                        yield Held(payload.file, size, hash, item.key)
+        except (Refused, Later, Unreachable, Failed) as error:
+            raise self._clean(error) from None
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

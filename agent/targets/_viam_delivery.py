@@ -52,6 +52,17 @@ class Delivery:
         receipt["files"] = {name: self._accepted[name]["id"] for name in tags}
         return receipt
 
+    def there(
+        self, payloads: tuple[Payload, ...], source: tuple[Payload, Format] | None, readings_hz: float
+    ) -> dict[str, str] | None:
+        """The ids of `payloads` that are there, by file name, and under the name of `source` that of the sidecar which
+        says that all readings are; None where the key may not ask."""
+        tags = {payload.file: self._tag(payload.sha256) for payload in payloads}
+        if source:
+            tags.setdefault(source[0].file, self._tag("readings", source[0].sha256, f"{readings_hz:g}"))
+        found = self._uploads.stored(tuple(tags.values()))
+        return None if found is None else {file: found[tag] for file, tag in tags.items() if tag in found}
+
     def _look(self, tags: dict[str, str], readings: str) -> None:
         """Asks, in one question, for all that is not known to be there."""
         wanted = [tag for name, tag in tags.items() if self._accepted.get(name, {}).get("tag") != tag]

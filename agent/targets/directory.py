@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from agent.capture import Capture, Payload, safe_name
@@ -22,6 +22,7 @@ from agent.targets import (
     template_mistake,
     verified,
 )
+from agent.targets._inventory import Held
 from drivers.settings import check, option
 
 _CHUNK = 1 << 20
@@ -153,6 +154,23 @@ class Directory:
                     os.unlink(place[-1], dir_fd=folder)
             if self._settings.fsync:
                 _sync_names(folder)
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Reads every file to its end, for its hash."""
+        for capture, receipt in asked:
+            place = self._place(capture)
+            folder = Path(self._settings.path, *place)
+            with self._folder(()):
+                pass  # Unreachable where the whole folder has gone, and not only what was in it
+            names = dict.fromkeys([*(payload.file for payload in capture.payloads), *receipt.get("files", {})])
+            for path in (folder / name for name in names if _plain(name)):
+                try:
+                    found = Payload.of(path, format="", media_type="")
+                except (FileNotFoundError, NotADirectoryError):
+                    continue
+                except OSError as error:
+                    raise Unreachable(f"{path}: {error.strerror}") from None
+                yield Held(path.name, found.size, f"sha256:{found.sha256}", "/".join((*place, path.name)))
 
     def close(self) -> None:
         """Nothing is held between two parcels."""

@@ -3,7 +3,7 @@
 import dataclasses
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from agent.capture import Capture
@@ -13,6 +13,7 @@ from agent.targets._http_bundle import Bundles
 from agent.targets._http_files import Addresses, File, quoted
 from agent.targets._http_server import Server, accept, origin
 from agent.targets._http_tus import Tus
+from agent.targets._inventory import Held
 from agent.targets._transport import Answer, Body, Host, Line
 from drivers.settings import check, option
 
@@ -154,6 +155,17 @@ class Http:
         Whether files are taken there shows with the first capture.
         """
         return [f"{self._top} is there and does not refuse us: it answers {self._server.look(self._top)} to HEAD"]
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Asks with HEAD for each payload, at its own address, and takes the size, and a hash where it is told."""
+        if self._method not in ("PUT", "POST"):
+            raise Refused("what goes as a form, or as a resumable upload, has no address of its own to ask for")
+        for capture, receipt in asked:
+            if self.bundle is not None and "files" not in receipt:
+                raise Refused("what went in a bundle has no address of its own to ask for")
+            for file in self._files(capture)[:-1]:
+                if (found := self._server.held(file.url)) is not None:
+                    yield Held(file.name, found[0], found[1], file.url)
 
     def remove(self, capture: str, receipt: Receipt) -> None:
         """Asks with DELETE for each file that went alone to its own address, the sidecar last."""

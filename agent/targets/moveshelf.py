@@ -2,7 +2,7 @@
 
 import dataclasses
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from agent.capture import Capture
@@ -18,11 +18,12 @@ from agent.targets import (
     chosen,
     template_mistake,
 )
+from agent.targets._inventory import Held
 from agent.targets._moveshelf_api import Api
 from agent.targets._moveshelf_documents import documents
 from agent.targets._moveshelf_names import LEVELS, Names, clip_metadata, name_mistake, plan_mistakes
 from agent.targets._moveshelf_places import Places
-from agent.targets._moveshelf_trial import Trial
+from agent.targets._moveshelf_trial import Trial, complete
 from agent.targets._transport import Line
 from drivers.settings import check, option
 
@@ -150,6 +151,18 @@ class Moveshelf:
             f"{self._api.url} takes the key",
             f"project {project.get('name')} ({project['id']}) may be added to; subjects: {len(subjects)}",
         ]
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Lists the complete files of each trial; Moveshelf tells neither sizes nor hashes. Those that were delivered
+        by an agent which forgot are not found: their trials are in no receipt."""
+        trials = dict.fromkeys(str(receipt["trial"]) for _, receipt in asked if receipt.get("trial"))
+        try:
+            for trial in trials:
+                for file, record in complete(self._api, trial).items():
+                    yield Held(file, id=record)
+        except (Later, Unreachable, Failed) as error:
+            error.args = tuple(self._api.hidden(str(text)) for text in error.args)
+            raise
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

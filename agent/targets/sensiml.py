@@ -4,11 +4,12 @@ import dataclasses
 import hashlib
 import re
 import urllib.parse
-from collections.abc import Iterator
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from agent.capture import Capture
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen
+from agent.targets._inventory import Held
 from agent.targets._sensiml_api import Api, Gone, once
 from agent.targets._sensiml_captures import Captures
 from agent.targets._sensiml_file import LONGEST_NAME, Sheet, look
@@ -138,6 +139,23 @@ class Sensiml:
         name = self._settings.project
         found = f"project {name!r} is there ({uuid})" if uuid else f"project {name!r} comes with the first capture"
         return [f"{self._url} lets us in", found]
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Lists the project, with the sizes of its files; the server knows no hash."""
+        found: list[Held] = []
+
+        def keep(item: dict[str, Any]) -> None:
+            size = item.get("file_size")
+            found.append(Held(str(item["name"]), size if isinstance(size, int) else None, "", str(item.get("uuid"))))
+
+        try:
+            uuid = self._project.found()
+            if uuid:
+                self._api.each(f"project/{uuid}/capture/", keep)
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
+            raise
+        yield from found
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

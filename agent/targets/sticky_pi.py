@@ -7,13 +7,14 @@ import re
 import threading
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from agent import exif
 from agent.capture import Capture, Payload
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen, verified
 from agent.targets._credentials import Credentials
+from agent.targets._inventory import Held
 from agent.targets._sticky_pi_token import Token, accepted, once, parsed
 from agent.targets._transport import Answer, Body, Host, Line
 from drivers.settings import check, option
@@ -145,6 +146,18 @@ class StickyPi:
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
             raise
         return [f"{self._url} lets us in and tells of device {self._device_id}; if we may write shows with a picture"]
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Asks for each picture. The server tells the md5 of what it was once sent, and not what its bucket has now."""
+        try:
+            for capture, _ in asked:
+                payload = chosen(capture, self.formats)[0]
+                shot = _Shot.of(payload)
+                if md5 := self._stored(shot):
+                    yield Held(payload.file, None, f"md5:{md5}", f"{shot.device} {shot.datetime}")
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._token.hidden(str(text)) for text in error.args)
+            raise
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

@@ -5,11 +5,13 @@ import ipaddress
 import re
 import urllib.parse
 import uuid
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from agent.capture import Capture
 from agent.formats._extra import missing
 from agent.targets import Failed, Home, Later, Progress, Receipt, Refused, Unreachable, chosen
+from agent.targets._inventory import Held
 from agent.targets._viam_calls import Line
 from agent.targets._viam_delivery import Delivery
 from agent.targets._viam_readings import readable
@@ -136,6 +138,23 @@ class Viam:
         if self._uploads.stored(("outbox:nothing",)) is None:
             return [*found, "the key may not read data: what was stored before an answer got lost will be sent again"]
         return [*found, "the key may read data: what is there already will be recognised"]
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Asks for the tags of each capture, which hold its hashes. Of readings, that all were taken."""
+        try:
+            for capture, _ in asked:
+                payloads = chosen(capture, self.formats)
+                source = readable(capture, payloads) if self._settings.samples != "files" else None
+                if self._settings.samples == "readings":
+                    payloads = tuple(payload for payload in payloads if payload.media_type.startswith("image/"))
+                found = Delivery(self._uploads, capture, Progress()).there(payloads, source, self._settings.readings_hz)
+                if found is None:
+                    raise Refused("the API key may not read data, so that nobody knows what Viam has")
+                for file, binary_id in found.items():
+                    yield Held(file, id=binary_id)
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._session.hidden(str(text)) for text in error.args)
+            raise
 
     def close(self) -> None:
         """Aborts what hangs and lets the connection go; may be called twice, from any thread."""

@@ -13,6 +13,7 @@ import pytest
 
 from agent.capture import Capture
 from agent.targets import Failed, Later, Progress, Refused, Stopped, Target, Unreachable
+from agent.targets._inventory import Inventoried
 from tests.captures import make_capture
 
 CONTENT = bytes(range(256)) * 800  # more than one chunk of any target
@@ -83,6 +84,8 @@ class TargetContract:
 
     amends = True
     """A later revision of the sidecar replaces the earlier one."""
+    tells = True
+    """What it has can be asked for, where its kind can be asked at all."""
 
     @pytest.fixture
     def target(self, far: Far) -> Target:
@@ -174,6 +177,21 @@ class TargetContract:
         finally:
             tracemalloc.stop()
         assert peak < MEMORY, f"{peak} bytes at once"
+
+    def test_what_was_delivered_is_in_its_inventory(self, far, target, capture):
+        if not isinstance(target, Inventoried):
+            return
+        payload = capture.payloads[0]
+        if not self.tells:
+            with pytest.raises(Refused):
+                list(target.inventory([(capture, target.put(capture, Progress()))]))
+            return
+        assert payload.file not in {held.file for held in target.inventory([(capture, {})])}
+        receipt = target.put(capture, Progress())
+        (held,) = (held for held in target.inventory([(capture, receipt)]) if held.file == payload.file)
+        assert held.size in (None, payload.size)
+        assert held.hash in ("", f"sha256:{payload.sha256}", f"md5:{payload.md5}")
+        assert far.files() == self.expected(capture), "nothing was changed by it"
 
     def test_stop_in_the_middle(self, far, target, capture):
         stop = threading.Event()

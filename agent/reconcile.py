@@ -1,0 +1,114 @@
+"""Reconciling: what a platform has is held against what was delivered to it; what is missing there is owed again."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from agent.capture import Capture, Payload
+from agent.catalogue import Catalogue
+from agent.database import Database
+from agent.outbox import Outbox
+from agent.parcel import Parcel
+from agent.query import Query
+from agent.sync.making import needed
+from agent.targets import Receipt, Refused, Target, chosen
+from agent.targets._inventory import Held, Inventoried
+
+_MANY = 10**9
+_BATCH = 500
+"""Captures that are asked for at once."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of one capture that was delivered."""
+
+    capture: str
+    """uuid."""
+    name: str
+    found: str
+    """there, missing, differs, or gone (from this device: nothing can be compared or sent again)."""
+    why: str
+    parcel: int
+    size: int
+
+
+def reconcile(
+    name: str, target: Target, *, catalogue: Catalogue, outbox: Outbox, since_ns: int | None = None
+) -> Iterator[Verdict]:
+    """Of each capture begun since then that counts as delivered to the target called `name`, in the order of start.
+
+    Payloads are compared, by name, size and hash as far as the platform tells them; sidecars are not. Refused where the
+    target cannot be asked; otherwise raises as `put`.
+    """
+    if not isinstance(target, Inventoried):
+        raise Refused(f"{name} is of a kind that nobody can ask what it has")
+    parcels = {parcel.capture: parcel for parcel in outbox.list(name, "delivered", limit=_MANY)}
+    asked: list[tuple[Capture, Receipt]] = []
+    for entry in catalogue.find(Query(since_ns=since_ns)):
+        parcel = parcels.get(entry.uuid)
+        if parcel is None:
+            continue
+        try:
+            capture = catalogue.load(entry)
+        except (OSError, ValueError, LookupError):
+            yield Verdict(entry.uuid, entry.name, "gone", "its files are not on this device", parcel.id, parcel.size)
+            continue
+        asked.append((capture, parcel.receipt or {}))
+        if len(asked) == _BATCH:
+            yield from _verdicts(target, asked, parcels)
+            asked = []
+    if asked:
+        yield from _verdicts(target, asked, parcels)
+
+
+def owe_again(database: Database, verdicts: Sequence[Verdict]) -> int:
+    """Owes what is missing, as if it had not been delivered; how many."""
+    with database.transaction(durable=True) as connection:
+        return connection.executemany(
+            "UPDATE parcel SET state = 'waiting', attempts = 0, receipt = NULL, progress = NULL, error = ?"
+            " WHERE id = ? AND state = 'delivered'",
+            [(f"found missing there: {v.why}", v.parcel) for v in verdicts if v.found == "missing"],
+        ).rowcount
+
+
+def _verdicts(
+    target: Inventoried, asked: Sequence[tuple[Capture, Receipt]], parcels: Mapping[str, Parcel]
+) -> Iterator[Verdict]:
+    """Of these captures, with the answer to one question for all of them."""
+    there: dict[str, Held] = {item.file: item for item in target.inventory(asked)}
+    for capture, receipt in asked:
+        parcel = parcels[capture.uuid]
+        found, why = _compared(_expected(capture, target.formats, receipt), there)
+        yield Verdict(capture.uuid, capture.name, found, why, parcel.id, parcel.size)
+
+
+def _expected(capture: Capture, formats: tuple[str, ...], receipt: Receipt) -> list[Held]:
+    """The payloads that a target with these `formats` was given, those that were made for it included."""
+    made = receipt.get("made")
+    if made and needed(capture, formats):
+        return [Held(made["file"], made["size"], f"sha256:{made['sha256']}")]
+    try:
+        payloads = chosen(capture, formats)
+    except Refused:
+        return []  # the configuration is another by now
+    return list(map(_item, payloads))
+
+
+def _item(payload: Payload) -> Held:
+    return Held(payload.file, payload.size, f"sha256:{payload.sha256} md5:{payload.md5}")
+
+
+def _compared(expected: Sequence[Held], there: Mapping[str, Held]) -> tuple[str, str]:
+    """(there, missing or differs, why)."""
+    if not expected:
+        return "differs", "the target, as it is configured now, takes none of its formats"
+    for item in expected:
+        found = there.get(item.file)
+        if found is None:
+            return "missing", f"{item.file} is not there"
+        if found.size is not None and found.size != item.size:
+            return "differs", f"{item.file} has {found.size} bytes there instead of {item.size}"
+        kind, _, _ = found.hash.partition(":")
+        if kind and f"{kind}:" in item.hash and found.hash not in item.hash.split():
+            return "differs", f"{item.file} has another {kind} there"
+    return "there", ""

@@ -1,0 +1,179 @@
+"""What a platform has is held against what was delivered to it: found missing, it is owed again, and there again."""
+
+import contextlib
+import json
+
+import pytest
+
+from agent.reconcile import owe_again, reconcile
+from agent.targets import Home, Progress, Refused
+from agent.targets.directory import Settings as Directory
+from tests.platforms import Failing, Platforms, captures, expected
+from tests.recorded import make_data_folder, run
+from tests.test_sync import House, Scripted
+from tests.viam import awake
+
+CONFIG = """\
+[agent]
+device = "bay3"
+device_id = "0badcafe"
+data_dir = "{folder}/data"
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+[recording.walk]
+streams = ["imu"]
+targets = ["lab", "dumb"]
+[target.lab]
+kind = "directory"
+path = "{folder}/nas"
+[target.dumb]
+kind = "http"
+url = "http://127.0.0.1:1/{{file}}"
+method = "form"
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def grpc_is_awake():
+    with awake():
+        yield
+
+
+def lose(platforms: Platforms, names: set[str]) -> None:
+    """What each platform has of these captures goes, as if somebody had deleted it there."""
+    for path in platforms.nas.rglob("*.*"):
+        if path.stem in names:
+            path.unlink()
+    for project in platforms.ml.model.projects.values():
+        for uuid, capture in list(project.captures.items()):
+            if capture["name"].rpartition(".")[0] in names:
+                del project.captures[uuid]
+    rows = platforms.plants.model.rows
+    for key in [key for key, row in rows.items() if f"{row['device']}.{stamp(row)}" in names]:
+        del rows[key]
+    shelf = platforms.gait.shelf
+    for row in shelf.of_type("AdditionalData"):
+        if row["originalFileName"].rpartition(".")[0] in names:
+            del shelf.rows[row["id"]]
+    cloud = platforms.viam.cloud
+    cloud.stored[:] = [
+        each for each in cloud.stored if not any(uuid in tag for tag in each.metadata["tags"] for uuid in names)
+    ]
+
+
+def stamp(row: dict) -> str:
+    return f"{row['datetime'][:10]}_{row['datetime'][11:19].replace(':', '-')}"
+
+
+def test_what_went_missing_at_each_platform_is_found_and_sent_again(tmp_path):
+    with contextlib.ExitStack() as stack:
+        house = House(tmp_path, stack)
+        platforms = Platforms(tmp_path, stack, Failing(0.0, 1))
+        made = captures(house.folder / "captures", 8)
+        with house.database.transaction(durable=True) as connection:
+            house.catalogue.add(connection, [capture for capture, _ in made])
+            house.outbox.owe(connection, [(capture.uuid, capture.size, targets) for capture, targets in made])
+
+        def deliver() -> None:
+            sync = house.sync(**platforms.targets())
+            house.until(lambda: not any(target["owed"] for target in sync.health().values()))
+            sync.stop()
+
+        def verdicts(name: str, targets) -> list:
+            return list(reconcile(name, targets[name], catalogue=house.catalogue, outbox=house.outbox))
+
+        deliver()
+        targets = platforms.targets()
+        for name in targets:
+            assert {verdict.found for verdict in verdicts(name, targets)} == {"there"}, name
+        gone = [capture for capture, _ in made[2:4]]
+        lose(platforms, {capture.name for capture in gone} | {capture.uuid for capture in gone})
+        for name in targets:
+            missing = [verdict for verdict in verdicts(name, targets) if verdict.found != "there"]
+            owed = {capture.name for capture, whose in made if capture in gone and name in whose}
+            assert {(verdict.name, verdict.found) for verdict in missing} == {(each, "missing") for each in owed}, name
+            assert owe_again(house.database, missing) == len(owed)
+        deliver()
+        assert platforms.there() == expected(made)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A data folder, and a folder that has what the one delivered capture is."""
+    (tmp_path / "nas").mkdir()
+    (tmp_path / "config.toml").write_text(CONFIG.format(folder=tmp_path))
+    make_data_folder(tmp_path / "data")
+    from agent.cli.store import stored
+
+    with stored(tmp_path / "data") as (catalogue, outbox):
+        (parcel,) = outbox.list("lab", "delivered")
+        capture = catalogue.get(parcel.capture)
+    Directory(path=str(tmp_path / "nas")).open(Home("bay3", "0badcafe", tmp_path)).put(capture, Progress())
+    return tmp_path, capture
+
+
+def reconciled(folder, *arguments: str, code: int = 0) -> dict:
+    return json.loads(
+        run("reconcile", "lab", "--config", folder / "config.toml", "--json", *arguments, code=code).stdout
+    )
+
+
+def test_nothing_is_missing(place):
+    folder, _ = place
+    assert reconciled(folder) == {"target": "lab", "counts": {"there": 1}, "owed_again": 0, "captures": []}
+    assert "are there" in run("reconcile", "lab", "--config", folder / "config.toml").output
+
+
+def test_missing_is_listed_and_owed_again_only_where_it_is_asked_for(place):
+    folder, capture = place
+    (path,) = (folder / "nas").rglob("*.csv")
+    path.unlink()
+    found = reconciled(folder, code=1)
+    assert found["counts"] == {"missing": 1}
+    assert [(each["name"], each["why"]) for each in found["captures"]] == [(capture.name, f"{path.name} is not there")]
+    assert reconciled(folder, code=1) == found, "nothing was changed"
+    assert reconciled(folder, "--repair")["owed_again"] == 1
+    listed = json.loads(run("outbox", "list", "--data", folder / "data", "--json").stdout)
+    assert capture.name in [parcel["name"] for parcel in listed["parcels"] if parcel["state"] == "waiting"]
+    assert reconciled(folder)["counts"] == {}, "what is owed is not asked for"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"), [(lambda c: c[:-1], "bytes there instead of"), (lambda c: b"x" + c[1:], "another sha256")]
+)
+def test_other_content_is_told_and_left_alone(place, content, why):
+    folder, _ = place
+    (path,) = (folder / "nas").rglob("*.csv")
+    path.write_bytes(content(path.read_bytes()))
+    found = reconciled(folder, "--repair", code=1)
+    assert (found["counts"], found["owed_again"]) == ({"differs": 1}, 0)
+    assert why in found["captures"][0]["why"]
+
+
+def test_what_is_not_here_any_more_is_unknown(place):
+    folder, capture = place
+    for path in capture.files:
+        path.unlink()
+    assert reconciled(folder)["counts"] == {"gone": 1}
+
+
+def test_since(place):
+    folder, _ = place
+    assert reconciled(folder, "--since", "2100-01-01")["counts"] == {}
+
+
+def test_a_folder_that_is_away_has_nothing_missing(place):
+    folder, _ = place
+    (folder / "nas").rename(folder / "unplugged")
+    said = run("reconcile", "lab", "--config", folder / "config.toml", "--repair", code=1).output
+    assert "no such folder" in said
+
+
+def test_what_cannot_be_asked_says_so(place, tmp_path):
+    folder, _ = place
+    assert "there is lab" in run("reconcile", "nowhere", "--config", folder / "config.toml", code=1).output
+    with contextlib.ExitStack() as stack:
+        house = House(tmp_path / "house", stack) if (tmp_path / "house").mkdir() is None else None
+        with pytest.raises(Refused, match="nobody can ask"):
+            list(reconcile("x", Scripted(), catalogue=house.catalogue, outbox=house.outbox))
