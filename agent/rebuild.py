@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Container, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 from agent.capture import Capture
@@ -48,6 +49,7 @@ def rebuild(
             owing.owe(connection, group)
 
     for folder in sorted(path for path in captures.iterdir() if path.is_dir()):
+        settled = _settled(folder)
         claimed: set[str] = set()
         for batch in _batches(sorted(folder.glob("*.json"))):
             whole = [c for c in (_whole(sidecar, quarantine, hashed=False) for sidecar in batch) if c is not None]
@@ -56,7 +58,7 @@ def rebuild(
             found += len(known)
             quarantined += len(batch) - len(known)
             advance(found)
-        quarantined += _sweep(folder, claimed, quarantine)
+        quarantined += _sweep(folder, settled - claimed, quarantine)
     database.rebuilt()
     return Rebuilt(found, quarantined)
 
@@ -130,15 +132,29 @@ def _each(
     return taken
 
 
-def _sweep(folder: Path, claimed: Container[str], quarantine: Path) -> int:
+def _settled(folder: Path) -> set[str]:
+    """What lies there and is not just being finished: then it has two names until its sidecar is there, too. Asked
+    before the sidecars are listed, so that one of these names each of them."""
+    with os.scandir(folder) as found:
+        return {entry.name for entry in found if _is_settled(entry)}
+
+
+def _is_settled(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file() and os.stat(entry.path).st_nlink == 1
+    except FileNotFoundError:  # deleted to make room, or an amendment that has its place now
+        return False
+
+
+def _sweep(folder: Path, strays: Set[str], quarantine: Path) -> int:
     """Sets aside what belongs to no capture of a day's folder; how much that was."""
     count = 0
-    for path in sorted(folder.iterdir()):
-        if path.name in claimed or not path.is_file():
+    for path in sorted(folder / name for name in strays):
+        if not path.is_file():
             continue
         if path.name.endswith(".json.part"):
             path.unlink()  # an amendment that was cut off; the sidecar itself is whole
-        elif path.stat().st_nlink == 1:  # with two names it is just being finished, and its sidecar comes next
+        else:
             _report(set_aside(quarantine, [path], "no sidecar names it"), "no sidecar names it")
             count += 1
     return count

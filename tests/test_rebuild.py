@@ -141,6 +141,19 @@ def test_a_capture_that_is_just_being_finished_is_left_alone(box: Box) -> None:
     assert (place / capture.files[0].name).exists()
 
 
+def test_a_capture_that_is_finished_behind_the_walk_is_left_alone(box: Box) -> None:
+    make_capture(box.captures)
+    late: list[Capture] = []
+
+    def meanwhile(count: int) -> None:
+        late[:] = late or [make_capture(box.captures)]
+
+    assert box.rebuild(meanwhile).quarantined == 0
+    assert late[0].damage() == ""
+    assert late[0].sidecar.exists()
+    assert box.reasons() == {}
+
+
 def test_whole_files_are_adopted_and_others_set_aside(box: Box) -> None:
     made = [make_capture(box.folder / "made", name=name) for name in ("a", "b", "c", "d.1")]
     recording = made[0].folder
