@@ -1,4 +1,4 @@
-"""The FIFO's estimate of what an overflow took, on a machine that halts wherever it likes: a world with its own time."""
+"""The estimate of what an overflow took, on a machine that halts wherever it likes: a world with its own time."""
 
 import itertools
 import random

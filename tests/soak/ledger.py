@@ -58,7 +58,7 @@ def balance(voyage: Voyage, status: dict[str, Any]) -> Account:
     account.complaints += union.complaints
     account.captures, account.delivered, account.deleted = len(union.captures), union.delivered, union.only_far
     _delivery(voyage, status, account)
-    if union.only_far and not voyage.own:
+    if union.only_far and not voyage.own and not voyage.faults["disk_full"]:
         gone = {c.name for u, c in union.captures.items() if u not in union.here} - voyage.damaged
         account.complaints += [f"{name} is at its targets and no longer here, which nobody asked for" for name in gone]
     for number, life in enumerate(voyage.lives):
@@ -105,6 +105,8 @@ class _Stream:
         """What the device itself calls it."""
         self._known = int(((life.ended_ns - life.begun_ns) / 1e9 + 5) * RATE_HZ)
         self._jumps: list[int] = []
+        self._in_files = 0
+        """Lost, by the gaps in files."""
 
     def follow(self, captures: list[Capture]) -> list[str]:
         found: list[str] = []
@@ -128,7 +130,8 @@ class _Stream:
         account.lost_exact += sum(gap["samples"] for gap in before if gap["exact"])
         account.lost_estimated += sum(gap["samples"] for gap in before if not gap["exact"])
         jump = first - self._due - lost
-        if jump:
+        self._in_files += lost
+        if jump:  # and what the device lost meanwhile stands in no file
             self._jumps.append(jump)
         expected = self._device + first - self._due
         device, wrong = self._sensor.find(rows, max(0, expected), self._known)
@@ -141,7 +144,7 @@ class _Stream:
         ):
             kind = "exact" if exact else "estimated"
             missing = first - self._due
-            yield f"{name}: before row {first} are {missing} missing ({kind}), which is {off} off"
+            yield f"{name}: before row {first} are {missing} missing ({kind}), which is {device - expected} off"
         if wrong and device >= 0:
             account.garbled += wrong
             if not any("garble" in line for line in self._voyage.schedule[self._stream]):
@@ -151,7 +154,7 @@ class _Stream:
 
     def _gap_is_right(self, off: int, lost: int, exact: bool, device: int) -> bool:
         """Whether a gap's length is as good as it claims; a device that was powered on anew counts from 0 again."""
-        if exact:
+        if exact or not lost:
             return not off
         self._account.estimates += 1
         if device < self._device or abs(off) <= 1 + lost * _SHARE:
@@ -166,8 +169,11 @@ class _Stream:
         if not missing:
             return
         life, account = self._life, self._account
-        said = life.status["recordings"][self._stream] if life.status else {"dropped": 0, "unrecorded": 0}
-        counted = said["dropped"] + said["unrecorded"]
+        counted = 0
+        if life.status:
+            said = life.status["recordings"][self._stream]
+            lost = life.status["streams"][self._stream]["lost"]
+            counted = said["dropped"] + said["unrecorded"] + max(0, lost - self._in_files)
         mine = sum(1 for name in self._voyage.damaged if f".{self._stream}." in name)
         if missing <= counted:
             account.unrecorded += missing
