@@ -2,7 +2,6 @@
 
 import dataclasses
 import string
-from pathlib import Path
 
 from agent.capture import safe_name
 from agent.commands import COMMANDS
@@ -96,14 +95,6 @@ class MqttSettings:
     def prefix_of(self, home: Home) -> str:
         """The prefix of this device's topics; its name cannot bring levels or wildcards with it."""
         return self.prefix.format(device=safe_name(home.device), device_id=home.device_id)
-
-
-def credential_path(home: Home, name: str) -> Path:
-    """Where a file of PEM is: a path as it is, a bare name among the credentials, else among the secrets."""
-    if "/" in name:
-        return Path(name)
-    places = [base / name for base in (home.credentials, home.secrets) if base is not None]
-    return next((place for place in places if place.exists()), places[0])
 
 
 def _topic_mistakes(settings: MqttSettings) -> list[tuple[str, str]]:
