@@ -50,7 +50,7 @@ class Accelerometer:
         self._chip = chip
         self._device = device
         self._rate_hz, self._range_g, self._bits = rate_hz, range_g, bits
-        self._reader = Fifo(chip, rate_hz, longest_s=longest_s) if bits == 10 else Ready(rate_hz)
+        self._reader = Fifo(chip, rate_hz, longest_s=longest_s) if bits == 10 else Ready(chip, rate_hz)
         self.channels = tuple(
             Channel(
                 f"Accelerometer{axis}",

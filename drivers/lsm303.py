@@ -83,7 +83,7 @@ class Lsm303:
         self._magnetometer = Magnetometer(
             magnetometer, rate_hz=settings.mag_rate_hz, range_gauss=settings.mag_range_gauss
         )
-        self._fields = Ready(settings.mag_rate_hz)
+        self._fields = Ready("lsm303", settings.mag_rate_hz)
         self._dtype = samples_dtype((*self._accelerometer.channels, *self._magnetometer.channels))
 
     @property

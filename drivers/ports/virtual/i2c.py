@@ -48,7 +48,7 @@ class VirtualTransfers:
         return self._transfer(_READ, register, count)
 
     def inject(self, kind: str, seconds: float) -> None:
-        """Turns a fault on now: unplug, nack, garble or stall."""
+        """Turns a fault on now: unplug, nack, garble or stall; brownout: the chip forgets all, and answers on."""
         self._transfer(_FAULT, 0, int(seconds * 1e3), kind.encode())
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ def serve_chip(wire: Wire, chip: Chip, document: Mapping[str, Any]) -> None:
     faults = Faults(tuple(document["faults"]), document["begun_ns"])
     chance = random.Random(document["seed"])  # noqa: S311  noise, no secret
     delay_s = float(document["delay_s"])
-    unplugged = False
+    unplugged = dipped = False
     wire.send(b"ready")
     while True:
         request = wire.receive()
@@ -111,6 +111,9 @@ def serve_chip(wire: Wire, chip: Chip, document: Mapping[str, Any]) -> None:
         elif unplugged:
             chip.power_on()
             unplugged = False
+        if faults.active("brownout") and not dipped:
+            chip.power_on()
+        dipped = faults.active("brownout")
         if unplugged or faults.active("nack"):
             wire.send(_ANSWER.pack(errno.EREMOTEIO))
         elif kind == _WRITE:
