@@ -126,8 +126,6 @@ class Voyage(Running):
         self._stack = contextlib.ExitStack()
         (folder / "archive").mkdir(parents=True)
         (folder / "data").mkdir()
-        if disk:
-            _mount(folder, disk, self._stack)
         config = _CONFIG.replace("ONE", self.one.url).replace("TWO", self.two.url)
         self.schedule = _schedule(chance) if sensors else {"imu": [], "mcu": []}
         for stream, lines in self.schedule.items():
@@ -159,11 +157,17 @@ class Voyage(Running):
         return {**found, "LD_PRELOAD": " ".join(preload)} if preload else found
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(self.one)
-        self._stack.enter_context(self.two)
-        if self.broker is not None:
-            self._stack.enter_context(self.broker)
-        self.sail()
+        try:
+            if self.disk:
+                _mount(self.folder, self.disk, self._stack)
+            self._stack.enter_context(self.one)
+            self._stack.enter_context(self.two)
+            if self.broker is not None:
+                self._stack.enter_context(self.broker)
+            self.sail()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
