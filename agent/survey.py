@@ -91,8 +91,9 @@ class _Tally:
             self.first, self.first_segment = block.first, block.segment
         missing = block.first - expected
         if missing > 0:
-            # more is missing than was lost before this block: counted by index, unless an estimate may be among it
-            known = block.lost == missing or self._segment in (None, block.segment)
+            # more is missing than was lost before this block: counted by index, unless an estimate may be among it;
+            # before the first block that is so in each segment but a stream's very first
+            known = block.lost == missing or block.segment == (self._segment or 0)
             self.miss(Gap(expected, missing, block.exact and known))
 
     @property
