@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test test-together test-alone hardware check bench bench-compare soak example install uninstall deb pins system clean
+.PHONY: demo test test-together test-alone hardware check bench bench-compare soak soak-load example install uninstall deb pins system clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -37,7 +37,10 @@ bench: $(STAMP)
 bench-compare: $(STAMP)
 	$(BIN)/python -m bench --compare $(ARGS)
 
-soak: $(STAMP)  # an hour of load, and two hundred kills; ARGS="-k hour", SOAK_MINUTES=5
+soak: $(STAMP)  # faults drawn from a seed, into bench/SOAK.md; MINUTES=10, SEED=7, ARGS="--only disk_full"
+	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+soak-load: $(STAMP)  # an hour of load, and two hundred kills; ARGS="-k hour", SOAK_MINUTES=5
 	$(BIN)/python -m pytest -m soak --timeout 0 -s $(ARGS)
 
 example: $(STAMP)  # config.example.toml, generated from the Settings

@@ -157,7 +157,9 @@ class _Stream:
         if exact or not lost:
             return not off
         self._account.estimates += 1
-        if device < self._device or abs(off) <= 1 + lost * _SHARE:
+        status = self._life.status
+        reopened = status and status["streams"][self._stream]["reopened"]
+        if device < self._device or (off < 0 and reopened) or abs(off) <= 1 + lost * _SHARE:
             return True
         self._account.estimates_off += 1
         self._account.samples_off += abs(off)
