@@ -61,6 +61,28 @@ def reconcile(
         yield from _verdicts(target, asked, parcels)
 
 
+def there(
+    name: str, target: Target, *, catalogue: Catalogue, outbox: Outbox, query: Query
+) -> Iterator[tuple[Capture, Held]]:
+    """The files that the target called `name` has of the captures of a query, of those that were delivered to it and
+    whose sidecars are still here. Raises as `reconcile`."""
+    if not isinstance(target, Inventoried):
+        raise Refused(f"{name} is of a kind that nobody can ask what it has")
+    parcels = {parcel.capture: parcel for parcel in outbox.list(name, "delivered", limit=_MANY)}
+    asked: list[tuple[Capture, Receipt]] = []
+    for entry in catalogue.find(query):
+        if entry.uuid in parcels and not entry.deleted:
+            asked.append((catalogue.load(entry), parcels[entry.uuid].receipt or {}))
+    for first in range(0, len(asked), _BATCH):
+        ours: dict[str, Capture] = {}
+        for capture, receipt in asked[first : first + _BATCH]:
+            made = [receipt["made"]["file"]] if "made" in receipt else []
+            ours |= dict.fromkeys([*(path.name for path in capture.files), *made], capture)
+        for held in target.inventory(asked[first : first + _BATCH]):
+            if held.file in ours:  # else another device's
+                yield ours[held.file], held
+
+
 def owe_again(database: Database, verdicts: Sequence[Verdict]) -> int:
     """Owes what is missing, as if it had not been delivered; how many."""
     with database.transaction(durable=True) as connection:

@@ -8,6 +8,7 @@ import pytest
 from agent.reconcile import owe_again, reconcile
 from agent.targets import Home, Progress, Refused
 from agent.targets.directory import Settings as Directory
+from tests import sensiml
 from tests.platforms import Failing, Platforms, captures, expected
 from tests.recorded import make_data_folder, run
 from tests.test_sync import House, Scripted
@@ -177,3 +178,45 @@ def test_what_cannot_be_asked_says_so(place, tmp_path):
         house = House(tmp_path / "house", stack) if (tmp_path / "house").mkdir() is None else None
         with pytest.raises(Refused, match="nobody can ask"):
             list(reconcile("x", Scripted(), catalogue=house.catalogue, outbox=house.outbox))
+
+
+def remote(folder, *arguments, code: int = 0):
+    return run("remote", "lab", *arguments, "--config", folder / "config.toml", code=code)
+
+
+def test_what_a_target_has_is_listed_and_shown(place):
+    folder, capture = place
+    found = json.loads(remote(folder, "list", "--json").stdout)
+    assert {each["file"] for each in found} >= {payload.file for payload in capture.payloads}
+    assert {each["capture"] for each in found} == {capture.uuid}
+    assert json.loads(remote(folder, "show", capture.name, "--json").stdout) == found
+    assert capture.payloads[0].file[-12:] in remote(folder, "list").output.replace("\n", "")
+    assert json.loads(remote(folder, "list", "--since", "2100-01-01", "--json").stdout) == []
+
+
+def test_what_a_target_has_is_fetched_back(place, tmp_path):
+    folder, capture = place
+    remote(folder, "download", capture.name, "--output", tmp_path / "back")
+    fetched = {path.name: path.read_bytes() for path in (tmp_path / "back").iterdir()}
+    assert fetched == {path.name: path.read_bytes() for path in capture.files}
+    assert "is there already" in remote(folder, "download", capture.name, "--output", tmp_path / "back", code=1).output
+
+
+def test_what_is_another_one_there_is_not_kept(place, tmp_path):
+    folder, capture = place
+    (path,) = (folder / "nas").rglob("*.csv")
+    path.write_bytes(b"x" + path.read_bytes()[1:])
+    assert "is another one there" in remote(folder, "download", capture.uuid, "--output", tmp_path / "b", code=1).output
+    assert not (tmp_path / "b" / path.name).exists()
+    assert list((tmp_path / "b").glob("*.part")) == []
+
+
+def test_sensiml_gives_files_back(tmp_path):
+    with sensiml.serving(tmp_path) as far:
+        capture = sensiml.recorded(tmp_path / "captures")
+        target = far.open()
+        target.put(capture, Progress())
+        (held,) = target.inventory([(capture, {})])
+        pieces: list[bytes] = []
+        target.fetch(held, pieces.append)
+        assert b"".join(pieces) == sensiml.CSV

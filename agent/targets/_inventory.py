@@ -1,7 +1,7 @@
 """What a platform has: the optional part of the contract that tells of it."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from agent.capture import Capture
@@ -32,3 +32,11 @@ class Inventoried(Target, Protocol):
         Changes nothing. Raises as `put`; Refused, which says why, where the platform or its configuration does not
         allow to ask.
         """
+
+
+@runtime_checkable
+class Fetching(Inventoried, Protocol):
+    """Optional, for a target: gives back what it has, for `capture-agent remote NAME download`."""
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Gives the content of a file of `inventory` to `take`, in pieces. Raises as `put`."""

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from agent.capture import Capture, Payload, safe_name
@@ -162,7 +162,7 @@ class Directory:
             folder = Path(self._settings.path, *place)
             with self._folder(()):
                 pass  # Unreachable where the whole folder has gone, and not only what was in it
-            names = dict.fromkeys([*(payload.file for payload in capture.payloads), *receipt.get("files", {})])
+            names = dict.fromkeys([*(path.name for path in capture.files), *receipt.get("files", {})])
             for path in (folder / name for name in names if _plain(name)):
                 try:
                     found = Payload.of(path, format="", media_type="")
@@ -171,6 +171,18 @@ class Directory:
                 except OSError as error:
                     raise Unreachable(f"{path}: {error.strerror}") from None
                 yield Held(path.name, found.size, f"sha256:{found.sha256}", "/".join((*place, path.name)))
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Reads a file of the folder, and nothing outside of it."""
+        *place, name = held.id.split("/")
+        if not all(map(_plain, (*place, name))):
+            raise Refused(f"{held.id!r} leads elsewhere")
+        try:
+            with Path(self._settings.path, *place, name).open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    take(chunk)
+        except OSError as error:
+            raise Unreachable(f"{self._settings.path}: {error.strerror} ({held.id})") from None
 
     def close(self) -> None:
         """Nothing is held between two parcels."""

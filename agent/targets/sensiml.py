@@ -4,13 +4,13 @@ import dataclasses
 import hashlib
 import re
 import urllib.parse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from agent.capture import Capture
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen
 from agent.targets._inventory import Held
-from agent.targets._sensiml_api import Api, Gone, once
+from agent.targets._sensiml_api import Api, Gone, meaning, once
 from agent.targets._sensiml_captures import Captures
 from agent.targets._sensiml_file import LONGEST_NAME, Sheet, look
 from agent.targets._sensiml_marks import FACTS, attach, marks_of
@@ -156,6 +156,18 @@ class Sensiml:
             error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
             raise
         yield from found
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Downloads the file of a capture; a server that keeps files on another host gives none to us."""
+        path = f"project/{self._project.found()}/capture/{held.id}/file/"
+        try:
+            answer = self._api.send("GET", path, {"Content-Length": "0"}, lambda: once(b""), take)
+            if 300 <= answer.status < 400:
+                raise Refused(f"{held.file} lies on another host, to which our token must not go")
+            meaning(answer)
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
+            raise
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

@@ -1,0 +1,115 @@
+"""`capture-agent remote NAME`: what a target has of this device's captures, listed, shown and fetched back."""
+
+import contextlib
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from agent.capture import Capture
+from agent.cli.place import CONFIG_OPTION, JSON_OPTION, existing
+from agent.cli.reached import SINCE_OPTION, reached
+from agent.cli.show import print_json, print_table, size
+from agent.cli.store import stored
+from agent.config.loading import load
+from agent.query import Query
+from agent.reconcile import there
+from agent.targets import Failed, Refused, Target
+from agent.targets._inventory import Fetching, Held
+
+Found = tuple[Target, Iterator[tuple[Capture, Held]]]
+
+
+@click.group
+@click.argument("name")
+@click.pass_context
+def remote(ctx: click.Context, name: str) -> None:
+    """Ask the target NAME what it has of captures that were delivered to it and are still known here.
+
+    To delete what it has, withdraw: capture-agent withdraw --capture CAPTURE.
+    """
+    ctx.obj = name
+
+
+@remote.command("list")
+@SINCE_OPTION
+@CONFIG_OPTION
+@JSON_OPTION
+@click.pass_obj
+def list_files(name: str, since: int | None, config: Path, as_json: bool) -> None:
+    """List the files that it has."""
+    with _found(name, config, since=since) as (_, files):
+        _print(list(files), as_json=as_json)
+
+
+@remote.command
+@click.argument("capture")
+@CONFIG_OPTION
+@JSON_OPTION
+@click.pass_obj
+def show(name: str, capture: str, config: Path, as_json: bool) -> None:
+    """Show the files that it has of one CAPTURE, by name or uuid."""
+    with _found(name, config, capture) as (_, files):
+        _print(list(files), as_json=as_json)
+
+
+@remote.command
+@click.argument("capture")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=".", help="Folder that gets them.")
+@CONFIG_OPTION
+@click.pass_obj
+def download(name: str, capture: str, output: Path, config: Path) -> None:
+    """Fetch the files of one CAPTURE back, each compared with its sidecar. What is there already is not replaced."""
+    with _found(name, config, capture) as (target, files):
+        if not isinstance(target, Fetching):
+            raise Refused("of this kind, nothing can be fetched here")
+        output.mkdir(parents=True, exist_ok=True)
+        count = 0
+        for its, held in files:
+            _fetch(target, held, output, {payload.file: payload.sha256 for payload in its.payloads}.get(held.file, ""))
+            count += 1
+    if not count:
+        raise click.ClickException(f"{name} has nothing of {capture}")
+    click.echo(f"{count} files are in {output}")
+
+
+@contextlib.contextmanager
+def _found(name: str, config: Path, capture: str = "", since: int | None = None) -> Iterator[Found]:
+    loaded = load(config)
+    with stored(existing(loaded.agent.data_dir)) as (catalogue, outbox), reached(loaded, name) as target:
+        query = Query(uuid=catalogue.entry(capture).uuid) if capture else Query(since_ns=since)
+        yield target, there(name, target, catalogue=catalogue, outbox=outbox, query=query)
+
+
+def _print(found: list[tuple[Capture, Held]], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{"capture": capture.uuid, **dataclasses.asdict(held)} for capture, held in found])
+    elif not found:
+        click.echo("It has nothing of them.")
+    else:
+        rows = [(held.file, "" if held.size is None else size(held.size), held.id) for _, held in found]
+        print_table(["File~", "Size>", "Is there~"], rows)
+
+
+def _fetch(target: Fetching, held: Held, output: Path, sha256: str) -> None:
+    """Writes one file, under another name until it is whole. Failed where it is not what the sidecar says."""
+    path = output / held.file  # of this name there is a file of the capture: it is a plain one
+    if path.exists():
+        raise Refused(f"{path} is there already")
+    part = path.with_name(path.name + ".part")
+    digest = hashlib.sha256()
+    try:
+        with part.open("wb") as file:
+
+            def take(piece: bytes) -> None:
+                digest.update(piece)
+                file.write(piece)
+
+            target.fetch(held, take)
+        if sha256 and digest.hexdigest() != sha256:
+            raise Failed(f"{held.file} is another one there: its sha256 is not the sidecar's")
+        part.rename(path)
+    finally:
+        part.unlink(missing_ok=True)
