@@ -80,6 +80,10 @@ def test_the_clock_and_who_keeps_it(tmp_path: Path) -> None:
     (tmp_path / "alone").mkdir()
     alone = machine(tmp_path / "alone", clock=Clocks(synchronised=False, dated=False))
     assert "timedatectl" in worst(list(clock(alone))).remedy
+    (tmp_path / "with chrony").mkdir()
+    unheard = Clocks(synchronised=False, dated=False)
+    chrony = machine(tmp_path / "with chrony", clock=unheard, files={"run/chrony/chronyd.pid": "1"})
+    assert "rtcsync" in worst(list(clock(chrony))).remedy
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,20 @@ def test_dates_wait_for_a_disk_that_is_full(house: House, monkeypatch: pytest.Mo
     assert worker.stop(10)
 
 
+@pytest.mark.usefixtures("hurry")
+def test_what_a_rebuild_finds_late_is_dated_too(house: House) -> None:
+    whole = threading.Event()
+    worker = keep_dates(house.catalogue, house.clock, lambda connection, capture: None, whole.is_set)(house.failed)
+    early = house.add(clock="unsynchronised")
+    until(lambda: house.catalogue.get(early.uuid).document["start"]["clock"] == "redated")
+    threading.Event().wait(0.05)  # several rounds
+    assert worker.alive
+    late = house.add(clock="unsynchronised")
+    until(lambda: house.catalogue.get(late.uuid).document["start"]["clock"] == "redated")
+    whole.set()
+    until(lambda: not worker.alive)
+
+
 def retention(house: House) -> Retention:
     return Retention(
         floor_bytes=10,
