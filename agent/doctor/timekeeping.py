@@ -36,8 +36,8 @@ def clock(scene: Scene) -> Iterator[Finding]:
 def _remedy(keepers: list[str]) -> str:
     if keepers == ["chrony"]:
         return (
-            "let NTP (UDP port 123) through, or name a server of your network; and set rtcsync in chrony.conf, else chrony"
-            " does not tell the kernel, which is asked here"
+            "let NTP (UDP port 123) through, or name a server of your network; and set rtcsync in chrony.conf,"
+            " else chrony does not tell the kernel, which is asked here"
         )
     if keepers:
         return (
