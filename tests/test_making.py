@@ -8,6 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 
 from agent.capture import Capture
 from agent.formats import format_module
@@ -88,6 +89,13 @@ def test_out_of_mcap_each_stream_keeps_its_own_rate(tmp_path):
     assert lines[0].startswith("sequence,") and lines[0].endswith(",Humidity")
     assert len(lines) == 971
     assert "loss" not in said
+
+
+def test_what_is_made_has_the_times_of_the_recording(tmp_path):
+    capture, direct = both(tmp_path / "here", "csv"), both(tmp_path / "there", "parquet")
+    with made(capture, Recipe("csv", "parquet"), tmp_path / "scratch", lambda: None) as (other, _):
+        times = [parquet.read_table(one.path(one.payloads[0]))["timestamp"].to_numpy() for one in (other, direct)]
+    np.testing.assert_allclose(*times, atol=20_000)  # nanoseconds: of a period, a fiftieth
 
 
 def same(one: Capture, other: Capture) -> None:
