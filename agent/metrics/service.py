@@ -22,6 +22,8 @@ _TURN_S = 0.25
 _CALLER_S = 2.0
 """What one caller may take to ask, and again to hear."""
 _LONGEST_HEAD = 8192
+_PAUSE_S = 0.05
+"""After each caller: a flood of them waits in the kernel, or is turned away there, and costs a recording nothing."""
 _FRESH_NS = 500_000_000
 """How long a status is told again: however many ask, the daemon is asked no more often."""
 _REST_S = 1.0
@@ -61,7 +63,8 @@ class Metrics:
             with server:
                 while not worker.stopping.is_set():
                     worker.beat()
-                    server.handle_request()
+                    if server.answered_one():
+                        worker.stopping.wait(_PAUSE_S)
 
     def _answer(self, path: str) -> tuple[HTTPStatus, str, str]:
         """(status, media type, text) for a path."""
@@ -93,9 +96,19 @@ class _Server(socketserver.TCPServer):
 
     def __init__(self, address: tuple[str, int], answer: Callable[[str], tuple[HTTPStatus, str, str]]) -> None:
         self.answer = answer
+        self._waited_in_vain = False
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
         super().__init__(address, _Request)
+
+    def answered_one(self) -> bool:
+        """Waits a moment for a caller; whether there was one."""
+        self._waited_in_vain = False
+        self.handle_request()
+        return not self._waited_in_vain
+
+    def handle_timeout(self) -> None:
+        self._waited_in_vain = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A caller who left, or was too slow, has only that; anything else is ours, and loud."""
