@@ -140,6 +140,7 @@ class _Stream:
         elif (
             (device != expected or lost)
             and self._due
+            and not jump
             and not self._gap_is_right(device - expected, lost, exact, device)
         ):
             kind = "exact" if exact else "estimated"
