@@ -15,6 +15,10 @@ _STALE = 0.002
 """By how much of its age a look tells the time of its newest sample less sharply."""
 _SILENT_S, _SILENT_PERIODS = 1.0, 10
 """How long it may stay empty, whichever is longer: a chip that has lost its set-up answers, and measures nothing."""
+_EARLY_NS = 250_000_000
+"""How long after a restart a sharper look may stand for it, where the chip's own period is measured."""
+_KNOWN = 0.01
+"""How well that period has to be known to be better than the nominal one."""
 _RESTARTS = 4
 _SHARP_NS = 3_000_000
 """A restart within this tells its time well; otherwise it is done again, so often at most."""
@@ -93,7 +97,7 @@ class Fifo:
         self._end = 0  # index after the last sample that was handed out
         self._segment = 0
         self._begun = self._seen = Sight(-1, 0, 0)  # the first and the last one of this segment
-        self._filled_ns = 0  # when it last held samples, or was emptied
+        self._restarted_ns = self._filled_ns = 0  # when it was emptied, when it last held samples
         self._sharp = Sight(-1, 0, 0)  # the one that tells best when its newest sample was taken
         self._gap: _Gap | None = None
 
@@ -172,7 +176,7 @@ class Fifo:
         self._seen = sight
         if sight.width_ns <= self._sharp.width_ns + _STALE * (sight.before_ns - self._sharp.before_ns):
             self._sharp = sight
-        if sight.width_ns < self._begun.width_ns > self._period_ns / 2:
+        if sight.width_ns < self._begun.width_ns and sight.before_ns < self._restarted_ns + _EARLY_NS:
             self._begun = sight
 
     def _recover(self, counter: str) -> Block | None:
@@ -180,8 +184,9 @@ class Fifo:
         self.counters[counter] += 1
         sharp, watched_ns = self._sharp, self._sharp.middle_ns - self._begun.middle_ns
         period_ns = self._period_ns
-        if watched_ns > 1e9 and sharp.newest > self._begun.newest:  # then the chip's own period is known better
-            period_ns = watched_ns / (sharp.newest - self._begun.newest)
+        watched = sharp.newest - self._begun.newest
+        if watched > 0 and watched_ns * _KNOWN > sharp.width_ns + self._begun.width_ns:
+            period_ns = watched_ns / watched  # the chip's own, which is known better by now than the nominal one
         self._segment += 1
         least = self._next + 1
         for _ in range(_RESTARTS):
@@ -206,4 +211,4 @@ class Fifo:
         self._source.restart()
         self._next = first
         self._begun = self._seen = self._sharp = Sight(first - 1, before_ns, boottime_ns())
-        self._filled_ns = self._begun.after_ns
+        self._restarted_ns = self._filled_ns = self._begun.after_ns
