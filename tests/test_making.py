@@ -92,9 +92,14 @@ def test_out_of_mcap_each_stream_keeps_its_own_rate(tmp_path):
 
 
 def test_what_is_made_has_the_times_of_the_recording(tmp_path):
-    capture, direct = both(tmp_path / "here", "csv"), both(tmp_path / "there", "parquet")
+    """Those by the measured rate, a hundredth off the nominal one here."""
+    blocks = [
+        (0, block(IMU, first, 50, observed_ns=START_NS + (first + 49) * 990_000)) for first in range(0, 20_000, 50)
+    ]
+    capture, direct = (sampled(tmp_path / kind, {"imu": IMU}, blocks, kind) for kind in ("csv", "parquet"))
     with made(capture, Recipe("csv", "parquet"), tmp_path / "scratch", lambda: None) as (other, _):
         times = [parquet.read_table(one.path(one.payloads[0]))["timestamp"].to_numpy() for one in (other, direct)]
+    assert abs(times[0][-1] - 19_999 * 990_000) < 1_000_000
     np.testing.assert_allclose(*times, atol=20_000)  # nanoseconds: of a period, a fiftieth
 
 
