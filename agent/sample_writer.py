@@ -89,7 +89,7 @@ class SampleWriter:
         if self._takes.current is not None:
             self._watch(self._takes.current, now)
         if self._takes.current is None and self._wanted and self._ready(now):
-            self._open(now, blocks)
+            self._open(self._running(), now, blocks)
         if self._takes.current is not None and self._gate.on:
             self._takes.current.until_ns = self._gate.until_ns
         for stream in self.streams:
@@ -128,9 +128,8 @@ class SampleWriter:
         elif self._takes.full():
             self._takes.cut("disk")
 
-    def _open(self, begun_ns: int, blocks: dict[str, list[Block]]) -> None:
+    def _open(self, streams: list[Stream], begun_ns: int, blocks: dict[str, list[Block]]) -> None:
         """A new take; in `blocks` the slower streams get what they sent just before, the lead keeps what is new."""
-        streams = self._running()
         take = self._takes.open(streams, begun_ns)
         if take is None:
             return
@@ -192,7 +191,8 @@ class SampleWriter:
         due_ns = last.begun_ns + int(self.settings.length_s * 1e9)
         begun_ns = due_ns if self.settings.length_s and 0 <= now - due_ns < OVERLAP_NS else now
         blocks: dict[str, list[Block]] = {stream.name: [] for stream in self.streams}
-        self._open(begun_ns, blocks)
+        # what was read before all of them were lost, in this very moment, still has its place
+        self._open(self._running() or last.streams, begun_ns, blocks)
         if (take := self._takes.current) is not None:
             for stream in take.streams:
                 for block in blocks[stream.name]:

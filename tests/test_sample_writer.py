@@ -194,6 +194,18 @@ def test_a_stream_that_comes_back_begins_a_new_capture_with_it(bench: Make) -> N
     assert [v for part in fast for v in part] == list(range(5000))
 
 
+def test_what_was_read_before_the_only_stream_was_lost_is_kept_where_a_capture_ends_amid_it(bench: Make) -> None:
+    b = bench({"fast": FAST}, length_samples=1000)
+    b.run(0.9, "fast")
+    b.feed("fast", 150)
+    b.unplug("fast")
+    b.run(0.1)
+    b.end()
+    assert [n for path in b.finished for n in values(path)] == list(range(b.next["fast"]))
+    assert len(b.finished) == 2
+    assert b.takes.unrecorded == 0
+
+
 def test_hardware_that_comes_back_different_is_never_mixed_into_one_capture(bench: Make) -> None:
     other = Identity("Other", 1000.0, (Channel("X", dtype="<f4"),))
     b = bench({"s": FAST}, length_s=0)
