@@ -12,11 +12,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from agent import commands
 from agent.adoption import take_over
 from agent.answers import Answers
 from agent.assembly import Assembly
-from agent.calibration import Calibrations
 from agent.buttons import Buttons
+from agent.calibration import Calibrations
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.config.loading import Config, ConfigError, StreamConfig, load, owed_by
@@ -29,6 +30,7 @@ from agent.disk_sync import DiskSync
 from agent.finishing import Finishing
 from agent.folder import DataFolder
 from agent.housekeeping import keep_dates, keep_room, rebuild_catalogue
+from agent.main_thread import MainThread
 from agent.monitor import Parts
 from agent.notify import Notify
 from agent.outbox import Outbox
@@ -42,9 +44,6 @@ from agent.targets import Home
 from agent.wear import Wear
 from agent.worker import Worker
 from drivers.ports import boottime_ns
-
-from agent import commands
-from agent.main_thread import MainThread
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +156,7 @@ class Daemon:
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
         mqtt = None
         if config.mqtt is not None:
-            from agent.mqtt.service import Mqtt
+            from agent.mqtt.service import Mqtt  # noqa: PLC0415  with its library only where there is a broker
 
             mqtt = Mqtt(config.mqtt, device=device, home=home, database=database, catalogue=catalogue, clock=clock)
             mqtt.listen()
@@ -294,7 +293,7 @@ def _beyond_assembly(config: Config) -> Config:
 
 def _chance() -> random.Random:
     """Spreads retries; guards nothing."""
-    return random.Random()
+    return random.Random()  # noqa: S311
 
 
 def _drain(developer: Developer, within_s: float) -> None:
