@@ -9,18 +9,17 @@
 set -euo pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 cd "$here/../.."
-LAB="${LAB:-$HOME/.cache/capture-agent-lab}"
+. "$here/tree.sh"
 PYTHON="${PYTHON:-python3}"
 packages=systemd,systemd-sysv,udev,dbus,procps,make,init-system-helpers
 packages+=,python3,python3-venv,python3-numpy,python3-pil,python3-lz4,python3-zstandard
 
-skip() { echo "tests/system: skipped, because $*"; exit 77; }
 [ "$(id -u)" = 0 ] || skip "it needs root"
 for tool in systemd-nspawn mmdebstrap dpkg-deb; do command -v $tool >/dev/null || skip "$tool is not installed"; done
 
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
-mkdir -p "$LAB" "$work/out" "$work/boot"
+mkdir -p "$work/out" "$work/boot"
 
 guest() {  # guest TREE PARTS...: boots it, runs guest.sh in it; its exit code
     local tree="$1"; shift
@@ -53,13 +52,7 @@ UNIT
 
 suites="${*:-trixie bookworm}"
 for suite in $suites; do
-    [ -d "$LAB/$suite" ] && [ "$(cat "$LAB/$suite.packages" 2>/dev/null)" = "$packages" ] && continue
-    echo "tests/system: making a tree of Debian $suite in $LAB, once"
-    rm -rf "$LAB/$suite" "$LAB/$suite.part"
-    mmdebstrap --quiet --variant=minbase --components=main --include="$packages" "$suite" "$LAB/$suite.part" ||
-        skip "no tree of Debian $suite could be made (is there a network?)"
-    mv "$LAB/$suite.part" "$LAB/$suite"
-    echo "$packages" >"$LAB/$suite.packages"
+    tree "$suite" "$suite" "$packages"
 done
 
 mkdir -p "$work/dist" "$work/wheels" "$work/source"
