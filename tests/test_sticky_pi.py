@@ -83,7 +83,7 @@ class TestStickyPi(NetworkContract):
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 2.5 * size, f"{peak} bytes at once"
+        assert peak < 4 * size, f"{peak} bytes at once, the server's own among them"
         assert far.model.asked(UPLOAD) == 7
 
     def sent(self, target: Target, capture: Capture) -> None:
