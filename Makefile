@@ -16,19 +16,11 @@ demo: $(STAMP)
 
 test: test-together test-alone
 
-# What fails is tried once more, by itself and with its name on the screen: a machine that halts for a second is no fault
-# of ours, and what fails twice is. (5: ARGS chose none of these.)
-PYTEST = $(BIN)/python -m pytest -o cache_dir=$(VENV)/.pytest_cache
-define tried
-$(PYTEST) -m $(1) $(2) $(ARGS) || { code=$$?; [ $$code = 5 ] || { [ $$code = 1 ] && echo "once more, what failed:" && \
-	$(PYTEST) -m $(1) --last-failed --last-failed-no-failures none -v $(ARGS); }; }
-endef
-
 test-together: $(STAMP)  # most of them wait for something most of the time
-	@$(call tried,'not soak and not hardware and not alone',-n 5 --dist worksteal)
+	$(BIN)/python -m pytest -m 'not soak and not hardware and not alone' -n 5 --dist worksteal $(ARGS) || [ $$? = 5 ]
 
 test-alone: $(STAMP)
-	@$(call tried,'alone and not soak')
+	$(BIN)/python -m pytest -m 'alone and not soak' $(ARGS) || [ $$? = 5 ]  # 5: ARGS chose none of these
 
 hardware: $(STAMP)  # the drivers' contract on a real board: I2C_BUS=1 ARGS="-k mpu6050"
 	$(BIN)/python -m pytest -m hardware -rs $(ARGS)

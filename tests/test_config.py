@@ -250,7 +250,7 @@ def _known() -> list[str]:
     return found + [f"target.http.{o.path}" for o in described(Delivery)] + ["agent", "stream", "target.http", "other"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.dictionaries(st.sampled_from(_known()), values, min_size=1, max_size=4))
 def test_whatever_stands_there_it_loads_or_says_what_is_wrong(tmp_path: Path, changes: dict[str, Any]) -> None:
     document = copy.deepcopy(_EXAMPLE)

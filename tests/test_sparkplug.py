@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,10 @@ def test_what_was_while_the_broker_was_away_is_told_as_history(tmp_path: Path) -
             away = running.until(sampling)["streams"]["imu"]["samples"]
             running.until(lambda status: status["streams"]["imu"]["samples"] > away + 100)
             before = len(listener.messages)
+            running.process.send_signal(signal.SIGSTOP)  # so that the listener is there first, and hears the birth
             broker.start()
             listener.back()
+            running.process.send_signal(signal.SIGCONT)
             past = first(listener, "NDATA", lambda data: any(m.is_historical for m in data.metrics))
             birth = first(listener, "NBIRTH", lambda birth: bd_seq(birth) >= 1 and birth.seq == 0)
             later = first(

@@ -67,6 +67,7 @@ class TestStickyPi(NetworkContract):
             put(target, picture(tmp_path / "captures", b""))
         assert far.model.asked(UPLOAD) == 0
 
+    @pytest.mark.alone  # the server, which holds what it gets, is in this process too
     def test_a_big_file_needs_no_memory(self, far, target, capture):
         """A picture is decoded whole before it is sent, but never two at once; and beyond 100 MB none is taken."""
         size = 6 << 20
@@ -83,7 +84,7 @@ class TestStickyPi(NetworkContract):
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-        assert peak < 4 * size, f"{peak} bytes at once, the server's own among them"
+        assert peak < 2.5 * size, f"{peak} bytes at once"
         assert far.model.asked(UPLOAD) == 7
 
     def sent(self, target: Target, capture: Capture) -> None:

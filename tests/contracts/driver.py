@@ -119,15 +119,14 @@ class DriverContract:
             read_blocks(driver, self.blocks_to_read)
             assert (first.samples.tobytes(), first.jpeg) == kept
 
+    @pytest.mark.alone  # after an overflow indexes are only estimated
     def test_blocks_hold_what_was_sent(self) -> None:
         if self.expected(0, 1) is None:
             pytest.skip("this driver's test does not say what its virtual device sends")
         with self.started() as (driver, _):
             blocks = read_blocks(driver, self.blocks_to_read)
         sent = 0
-        certain = [block for block in blocks if not block.segment]  # after an overflow indexes are estimated
-        assert certain
-        for block in certain:
+        for block in blocks:
             first = sent if self.on_demand else block.first
             assert np.array_equal(block.samples, self.expected(first, block.count))
             sent += block.count
