@@ -24,6 +24,8 @@ class Marks:
     """
 
     def __init__(self, orders: Orders, dating: Dating | None = None) -> None:
+        self.lost = 0
+        """Marks that no negative could take."""
         self._orders = orders
         self._dating = dating or Dating()
         self._kept: list[tuple[int, dict[str, Any], list[Take]]] = []
@@ -32,12 +34,15 @@ class Marks:
     def note(self, takes: Sequence[Take], now_ns: int) -> None:
         """Notes what was marked since the last call."""
         self._kept = [kept for kept in self._kept if now_ns - kept[0] <= _KEPT_NS]
-        while self._orders.marks and takes:
+        while self._orders.marks and (takes or now_ns - self._orders.marks[0][0] > _KEPT_NS):
             time_ns, labels = self._orders.marks.popleft()
+            if not takes:
+                self._lose("nothing was recorded then, nor soon after")
+                continue
             stream = takes[-1].streams[takes[-1].lead]
             fit = self._dating.fit(stream, now_ns)
             if fit is None:
-                log.warning("recording %s: a mark is lost: %s has brought nothing", self._orders.name, stream.name)
+                self._lose(f"{stream.name} has brought nothing")
             else:
                 document = {"stream": stream.name, "sample": sample_at(fit, time_ns), "labels": dict(labels)}
                 self._kept.append((now_ns, document, []))
@@ -46,6 +51,10 @@ class Marks:
                 if not any(one is take for one in noted):
                     take.negative.note(NOTE, document)
                     noted.append(take)
+
+    def _lose(self, why: str) -> None:
+        self.lost += 1
+        log.warning("recording %s: a mark is lost: %s", self._orders.name, why)
 
 
 def marked(document: Mapping[str, Any], notes: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -124,15 +124,18 @@ class Stream:
                 worker.beat()
                 self._begin(driver.start())
                 self._open_driver = driver
+                # asked once: such a question costs more than a block does
+                calibrating = driver if isinstance(driver, SelfCalibrating) else None
+                telling = driver if isinstance(driver, TimeSource) else None
                 while not worker.stopping.is_set():
                     worker.beat()
-                    if isinstance(driver, SelfCalibrating) and not self._askers.empty():
-                        self._askers.get().put(driver.calibration())
+                    if calibrating is not None and not self._askers.empty():
+                        self._askers.get().put(calibrating.calibration())
                     block = driver.read(READ_S)
                     if block is not None:
                         self._take(block)
                         pause_s = first_s
-                        if isinstance(driver, TimeSource) and (told := driver.utc()) is not None:
+                        if telling is not None and (told := telling.utc()) is not None:
                             self._clock.learn(*told)
             except DriverError as error:
                 self._fail(error)

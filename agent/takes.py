@@ -165,5 +165,6 @@ class Takes:
             "finished": self._captures,
             "dropped": dropped,
             "unrecorded": self.unrecorded,
+            "marks_lost": self._marks.lost,
             "error": orders.error,
         }

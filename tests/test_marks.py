@@ -126,6 +126,16 @@ def test_a_mark_is_noted_once_in_each_negative_that_may_hold_its_sample() -> Non
     assert much_later.noted == []
 
 
+def test_a_mark_while_nothing_is_recorded_is_lost_and_counted() -> None:
+    orders = Orders("walk", RecordingSettings(streams=("mcu",)))
+    marks = Marks(orders)
+    orders.mark(1_000_000_000, {"mark": "here"})
+    marks.note([], 2_000_000_000)
+    assert (marks.lost, len(orders.marks)) == (0, 1), "a negative may be opened yet that holds it"
+    marks.note([], 7_000_000_000)
+    assert (marks.lost, len(orders.marks)) == (1, 0)
+
+
 def test_a_mark_is_a_segment_of_the_capture_that_holds_its_sample() -> None:
     def document(first: int) -> dict[str, Any]:
         channel = {"name": "X"}
