@@ -4,7 +4,8 @@ Nothing here waits for the disk: the files are handed to the kernel, and finishe
 
     reserve <name>.jpg.part  ->  EXIF, hashes, bytes  ->  <name>.json  ->  rename to <name>.jpg
 
-so that a kill leaves either a part that nobody has heard of, or a sidecar whose hash proves the part: see `settle`.
+so that a kill leaves either a part that nobody has heard of, or a sidecar (itself a part, perhaps) whose hash proves
+the part: see `settle`.
 """
 
 import dataclasses
@@ -213,19 +214,24 @@ def fully_named(picture: Capture) -> bool:
 def settle(folder: Path) -> list[Path]:
     """Ends what a kill interrupted in a recording folder where nobody writes; returns the files it cannot make whole.
 
-    A part that its sidecar proves gets its name. Of two dates of one picture (`redate`) the later revision stays.
+    A part that its sidecar proves gets its name, and so does the sidecar where it is a part still; one of which nothing
+    came of goes. Of two dates of one picture (`redate`) the later revision stays.
     """
     orphans = []
     for part in sorted(folder.glob("*" + SUFFIX + ".part")):
         picture = part.with_suffix("")
-        capture = _sidecar(picture)
-        if capture is not None and _listed(capture, picture.name) == Payload.of(part, format="", media_type="").sha256:
+        unnamed = picture.with_suffix(".json.part")
+        sha256 = Payload.of(part, format="", media_type="").sha256
+        if _listed(_sidecar(unnamed), picture.name) == sha256:
+            unnamed.rename(picture.with_suffix(".json"))
+        if _listed(_sidecar(picture.with_suffix(".json")), picture.name) == sha256:
             part.rename(picture)
         else:
             orphans.append(part)
+            unnamed.unlink(missing_ok=True)
     latest: dict[str, Capture] = {}
     for picture in sorted(folder.glob("*" + SUFFIX)):
-        capture = _sidecar(picture)
+        capture = _sidecar(picture.with_suffix(".json"))
         if capture is None:
             orphans.append(picture)
             continue
@@ -237,16 +243,16 @@ def settle(folder: Path) -> list[Path]:
     return orphans
 
 
-def _sidecar(picture: Path) -> Capture | None:
+def _sidecar(path: Path) -> Capture | None:
     """What stands beside a picture; None where nothing readable does."""
     try:
-        return Capture.load(picture.with_suffix(".json"))
+        return Capture.load(path)
     except (OSError, ValueError):
         return None
 
 
-def _listed(capture: Capture, file: str) -> str:
-    return next((payload.sha256 for payload in capture.payloads if payload.file == file), "")
+def _listed(capture: Capture | None, file: str) -> str:
+    return next((payload.sha256 for payload in capture.payloads if payload.file == file), "") if capture else ""
 
 
 def _part(picture: Path) -> Path:

@@ -100,6 +100,7 @@ def test_a_kill_at_any_step_leaves_a_picture_once_or_not_at_all(
         if survived:
             break
         orphans = settle(snapshot)
+        assert not list(snapshot.glob("*.json.part"))
         sidecars = [Capture.load(path) for path in snapshot.glob("*.json")]
         whole = [capture for capture in sidecars if capture.damage() == ""]
         assert len(whole) <= 1
@@ -161,3 +162,22 @@ def test_settling_names_what_it_cannot_make_whole(house: House) -> None:
     picture.rename(picture.with_name(picture.name + ".part"))
     assert settle(house.recording) == [house.recording / "lonely.jpg.part", house.recording / "lost.jpg"]
     assert capture.damage() == ""
+
+
+def test_a_sidecar_that_has_no_name_yet_proves_its_picture_too(house: House) -> None:
+    capture = write(house.writer(), block())
+    (picture, sidecar) = capture.files
+    picture.rename(picture.with_name(picture.name + ".part"))
+    sidecar.rename(sidecar.with_name(sidecar.name + ".part"))
+    assert settle(house.recording) == []
+    assert capture.damage() == ""
+    assert Capture.load(sidecar).document == capture.document
+
+
+def test_a_sidecar_cut_short_goes_and_its_picture_is_named(house: House) -> None:
+    picture, sidecar = write(house.writer(), block()).files
+    part = picture.rename(picture.with_name(picture.name + ".part"))
+    sidecar.with_name(sidecar.name + ".part").write_bytes(sidecar.read_bytes()[:-9])
+    sidecar.unlink()
+    assert settle(house.recording) == [part]
+    assert list(house.recording.iterdir()) == [part]
