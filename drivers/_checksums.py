@@ -42,6 +42,8 @@ CRCS = {
     "crc32-mpeg2": Crc(32, 0x04C11DB7, 0xFFFFFFFF, False, 0x00000000, 0x0376E6E7),
 }
 NAMES = ("none", "xor8", "sum8", *CRCS)
+_AT_ONCE = 1024
+"""Frames of one pass: what it holds meanwhile stays near the processor."""
 
 
 def width_of(name: str) -> int:
@@ -57,20 +59,42 @@ def checksums(name: str, frames: Bytes) -> Values:
     if name == "sum8":
         total: Values = frames.sum(axis=1, dtype=np.uint32) & np.uint32(0xFF)
         return total
+    changes, constant = _positions(name, frames.shape[1])
+    value: Values = np.full(len(frames), constant, np.uint32)
+    for begin in range(0, len(frames), _AT_ONCE):
+        rows = frames[begin : begin + _AT_ONCE]
+        value[begin : begin + _AT_ONCE] ^= np.bitwise_xor.reduce(changes[_index(rows.shape[1]), rows.T], axis=0)
+    return value
+
+
+@functools.lru_cache(maxsize=16)
+def _positions(name: str, size: int) -> tuple[Values, int]:
+    """What each byte does to the checksum of a frame of `size` bytes, by its place, and that of a frame of zeros.
+
+    A CRC is linear: what the bytes do by themselves and what the first value does only have to be added up.
+    """
     crc, table = CRCS[name], _table(name)
     # one dtype for all widths; not reflected ones stand at the top of it
-    up = 32 - crc.width
+    up = 0 if crc.reflected else 32 - crc.width
     first = int(f"{crc.first:0{crc.width}b}"[::-1], 2) if crc.reflected else crc.first << up
-    value = np.full(len(frames), first, np.uint32)
-    columns = np.ascontiguousarray(frames.T)
-    for column in columns:
-        if crc.reflected:
-            value = table[(value ^ column) & np.uint32(0xFF)] ^ (value >> np.uint32(8))
-        else:
-            value = table[(value >> np.uint32(24)) ^ column] ^ (value << np.uint32(8))
-    if not crc.reflected:
-        value >>= np.uint32(up)
-    return value ^ np.uint32(crc.last)
+    changes = np.zeros((size, 256), np.uint32)
+    value = np.array([first], np.uint32)
+    for place in range(size - 1, -1, -1):
+        changes[place] = table if place == size - 1 else _zero_after(changes[place + 1], table, crc)
+        value = _zero_after(value, table, crc)
+    return changes >> np.uint32(up), (int(value[0]) >> up) ^ crc.last
+
+
+def _zero_after(values: Values, table: Values, crc: Crc) -> Values:
+    """CRCs after one more byte, which is zero."""
+    if crc.reflected:
+        return table[values & np.uint32(0xFF)] ^ (values >> np.uint32(8))
+    return table[values >> np.uint32(24)] ^ (values << np.uint32(8))
+
+
+@functools.lru_cache(maxsize=16)
+def _index(size: int) -> npt.NDArray[np.intp]:
+    return np.arange(size)[:, np.newaxis]
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 """Finds a user's own frames in any bytes, however damaged and however cut: behind sync bytes, or between COBS zeros."""
 
+from bisect import bisect_left
 from typing import NamedTuple
 
 import numpy as np
@@ -11,10 +12,8 @@ from drivers._struct_layout import Layout
 LONGEST_COBS = 253
 """The most bytes of a frame that COBS always makes one byte longer, whatever is in it."""
 _SURE_BITS, _LIKELY_BITS = 32, 16
-_SPAN = 64
-"""Frames searched in one go: after damage the next good one is near."""
-_FIRST_SPAN, _WIDEST_SPAN = 256, 4096
-"""Frames checked in one go: fewer after damage, more after each success."""
+_AT_ONCE = 1 << 20
+"""Bytes of frames looked at in one go."""
 
 
 class Found(NamedTuple):
@@ -43,73 +42,84 @@ class SyncFramer:
         self._after = 0 if layout.checksum_bits else len(layout.sync)
         self._rest = b""
         self._locked = False
-        self._span = _FIRST_SPAN
         self._strays = 0
 
     def feed(self, data: bytes) -> Found:
         """The frames that these bytes complete."""
         data = self._rest + data
-        at, size = 0, self._layout.size
-        pieces, strays = [], []
+        at, size, room = 0, self._layout.size, len(data) - self._after
+        following = self._good(data)
+        sure = [place for place, frames in following.items() if frames >= self._lock]
+        pieces, strays, frames = [], list[tuple[int, int]](), 0
         while True:
             if not self._locked:
-                if len(data) - at < self._lock * size + self._after:
+                begin = bisect_left(sure, at)
+                if begin == len(sure):
+                    at = self._stray(at, max(at, room - self._lock * size + 1))
                     break
-                at, self._locked = self._hunt(data, at)
-                continue
-            count = min((len(data) - at - self._after) // size, self._span)
-            if count <= 0:
+                at, self._locked = self._stray(at, sure[begin]), True
+            if count := following.get(at, 0):
+                pieces.append(np.frombuffer(data, np.uint8, count * size, at).reshape(count, size))
+                strays.append((frames, self._strays))
+                self._strays = 0
+                frames += count
+                at += count * size
+            if at + size > room:
                 break
-            raw = np.frombuffer(data, np.uint8, count * size, at).reshape(count, size)
-            headed = self._headed(raw)
-            good = headed & self._layout.valid(raw)
-            if self._after:
-                good[:-1] &= headed[1:]
-                good[-1] &= data.startswith(self._layout.sync, at + count * size)
-            taken = count if good.all() else int(good.argmin())
-            if taken:
-                pieces.append(raw[:taken])
-                strays.append(np.zeros(taken, np.int64))
-                strays[-1][0], self._strays = self._strays, 0
-                at += taken * size
-            self._span = _FIRST_SPAN if taken < count else min(4 * self._span, _WIDEST_SPAN)
-            if taken < count:
-                self.counters["bad_checksums"] += bool(headed[taken])
-                self.counters["resyncs"] += 1
-                self._locked = False
-                at = self._stray(at, at + 1)
+            self.counters["bad_checksums"] += data.startswith(self._layout.sync, at)
+            self.counters["resyncs"] += 1
+            self._locked = False
+            at = self._stray(at, at + 1)
         self._rest = data[at:]
         if not pieces:
             return Found(np.empty((0, size), np.uint8), np.empty(0, np.int64))
-        return Found(np.concatenate(pieces), np.concatenate(strays))
+        before = np.zeros(frames, np.int64)
+        before[[first for first, _ in strays]] = [count for _, count in strays]
+        return Found(np.concatenate(pieces), before)
 
-    def _headed(self, raw: Bytes) -> npt.NDArray[np.bool_]:
-        sync = np.frombuffer(self._layout.sync, np.uint8)
-        same: npt.NDArray[np.bool_] = (raw[:, : len(sync)] == sync).all(axis=1)
-        return same
+    def _good(self, data: bytes) -> dict[int, int]:
+        """The places where good frames begin, in order, and how many follow one another from there on.
 
-    def _hunt(self, data: bytes, at: int) -> tuple[int, bool]:
-        """Where frames begin, or False and how far there are none. `data` has room for those that lock."""
-        size, sync = self._layout.size, self._layout.sync
-        raw = np.frombuffer(data, np.uint8, min(len(data) - at, _SPAN * size + self._after), at)
-        places = len(raw) - self._lock * size - self._after + 1
+        Within what follows only where frames seem to lie across others.
+        """
+        sync, size = self._layout.sync, self._layout.size
+        raw = np.frombuffer(data, np.uint8)
+        places = len(raw) - size - self._after + 1
+        if places <= 0:
+            return {}
         headed = np.ones(len(raw) - len(sync) + 1, np.bool_)
         for n, byte in enumerate(sync):
             headed &= raw[n : n + len(headed)] == byte
         found = headed[:places].nonzero()[0]
-        for n in range(1, self._lock + bool(self._after)):
-            found = found[headed[found + n * size]]
+        if self._after:
+            found = found[headed[found + size]]
         windows = np.lib.stride_tricks.sliding_window_view(raw, size)
-        for n in range(self._lock):
-            found = found[self._layout.valid(windows[found + n * size])]
-        if len(found):
-            return self._stray(at, at + int(found[0])), True
-        return self._stray(at, at + places), False
+        step = max(1, _AT_ONCE // size)
+        parts = [found[begin : begin + step] for begin in range(0, len(found), step)]
+        good = np.concatenate([part[self._layout.valid(windows[part])] for part in parts] or [found])
+        steps = np.diff(good)
+        if (steps < size).any():
+            return _crossing(good, size)
+        heads = np.append(0, (steps != size).nonzero()[0] + 1)[: len(good)]
+        return _counted(good[heads], np.diff(heads, append=len(good)))
 
     def _stray(self, at: int, to: int) -> int:
         self._strays += to - at
         self.counters["garbage_bytes"] += to - at
         return to
+
+
+def _crossing(good: npt.NDArray[np.intp], size: int) -> dict[int, int]:
+    """The same of each place, where frames lie across others: a run of them is in step with itself alone."""
+    in_step = good[np.lexsort((good, good % size))]
+    last = np.append(np.diff(in_step) != size, True).nonzero()[0]
+    ends = in_step[last[np.searchsorted(last, np.arange(len(in_step)))]]
+    order = in_step.argsort()
+    return _counted(in_step[order], ((ends - in_step) // size + 1)[order])
+
+
+def _counted(places: npt.NDArray[np.intp], frames: npt.NDArray[np.intp]) -> dict[int, int]:
+    return dict(zip(places.tolist(), frames.tolist(), strict=True))
 
 
 class CobsFramer:
@@ -164,10 +174,14 @@ def unstuffed(stuffed: Bytes, size: int) -> tuple[Bytes, npt.NDArray[np.bool_]]:
     made = np.empty((len(stuffed), size), np.uint8)
     if not len(stuffed):
         return made, np.empty(0, np.bool_)
-    columns = np.ascontiguousarray(stuffed.T)
-    mark = columns[0].astype(np.int64)  # where the next zero was
-    for at in range(1, size + 1):
-        here = mark == at
-        made[:, at - 1] = np.where(here, 0, columns[at])
-        mark += here * columns[at].astype(np.int64)
-    return made, mark == size + 1
+    made[:] = stuffed[:, 1:]
+    mark = stuffed[:, 0].astype(np.intp)  # where the next zero was
+    rows = np.arange(len(stuffed))
+    while True:
+        inside = mark[rows] <= size
+        rows = rows[inside]
+        if not len(rows):
+            return made, mark == size + 1
+        here = mark[rows]
+        made[rows, here - 1] = 0
+        mark[rows] += stuffed[rows, here]

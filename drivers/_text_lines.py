@@ -7,7 +7,7 @@ those of the Arduino plotter (`msgAggregatorWorker.ts` of its web app): up to th
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from drivers._unnumbered import Numbering, damaged_rows
 
 LONGEST = 4096
 """A line with more bytes than this is none."""
+_FEW = 8
+"""Lines looked at together where not all that came are good."""
 _SHOWN = 80
 _COMMAS = bytes.maketrans(b",", b" ")
 _PLAIN = b"0123456789+-.eE \t\r\n\v\f"
@@ -166,13 +168,32 @@ class Decoder:
 
     def _all_rows(self, whole: bytes) -> list[tuple[Values, int]]:
         """Rows that hang together, and how many are missing before each such run."""
+        runs: list[tuple[list[Values], int]] = []
+        good_bytes = good = 0
+        for size, values in self._parts(whole):
+            good, good_bytes = good + len(values), good_bytes + size
+            self.counters["lines"] += len(values)
+            if self._skipped or not runs:
+                runs.append(([], self._skipped))
+                self._skipped = 0
+            runs[-1][0].append(values)
+        if good:
+            self._mean = good_bytes / good
+        return [(np.concatenate(values), skipped) for values, skipped in runs]
+
+    def _parts(self, whole: bytes) -> Iterator[tuple[int, Values]]:
+        """Bytes and rows of what is good: of all lines at once, or else of a few, or else of each by itself."""
         values = self._good_rows(whole)
-        if values is None:
-            return self._line_by_line(whole)
-        self.counters["lines"] += len(values)
-        self._mean = len(whole) / len(values)
-        skipped, self._skipped = self._skipped, 0
-        return [(values, skipped)]
+        if values is not None:
+            yield len(whole), values
+            return
+        lines = whole.split(b"\n")[:-1]
+        if len(lines) <= _FEW:
+            yield from self._line_by_line(lines)
+            return
+        for first in range(0, len(lines), _FEW):
+            if not self.fatal:
+                yield from self._parts(b"\n".join([*lines[first : first + _FEW], b""]))
 
     def _good_rows(self, whole: bytes) -> Values | None:
         """The rows, where every line is a good and plain one: this is where nearly all of them go."""
@@ -197,28 +218,18 @@ class Decoder:
             return None
         return values.reshape(-1, width) if np.isfinite(values).all() else None
 
-    def _line_by_line(self, whole: bytes) -> list[tuple[Values, int]]:
-        runs: list[tuple[list[list[float]], int]] = []
-        good_bytes = good = 0
-        for line in whole.split(b"\n")[:-1]:
+    def _line_by_line(self, lines: Iterable[bytes]) -> Iterator[tuple[int, Values]]:
+        for line in lines:
             if not line.strip():
                 continue
             if is_error(line):
                 self.fatal = f"the device says {shown(line)}"
-                break
+                return
             row = self._row(line)
             if row is None:
                 self._bad(line)
-                continue
-            good, good_bytes = good + 1, good_bytes + len(line) + 1
-            self.counters["lines"] += 1
-            if self._skipped or not runs:
-                runs.append(([], self._skipped))
-                self._skipped = 0
-            runs[-1][0].append(row)
-        if good:
-            self._mean = good_bytes / good
-        return [(np.array(rows), skipped) for rows, skipped in runs]
+            else:
+                yield len(line) + 1, np.array([row])
 
     def _row(self, line: bytes) -> list[float] | None:
         found = values_of(line) if len(line) <= LONGEST else None
