@@ -2,9 +2,6 @@
 
 import calendar
 import math
-import os
-import threading
-import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +17,7 @@ from drivers.nmea import CHANNELS, Nmea, Settings, VirtualReceiver, looks_like
 from drivers.ports.virtual.nmea import fix, sentence, sentences
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
+from tests.ttys import printing
 
 BEGINS = 1795255195.0  # 2026-11-21T09:59:55Z
 DTYPE = [(channel.name, channel.dtype) for channel in CHANNELS]
@@ -142,32 +140,6 @@ def start_only(settings: Settings) -> None:
         driver.start()
     finally:
         driver.close()
-
-
-@contextmanager
-def printing(text: bytes, every_s: float) -> Iterator[str]:
-    """The path of a tty on which a device prints the same again and again."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    os.set_blocking(master, False)
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(every_s):
-            try:
-                os.write(master, text)
-            except BlockingIOError:
-                pass
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield os.ttyname(slave)
-    finally:
-        stop.set()
-        thread.join()
-        os.close(master)
-        os.close(slave)
 
 
 RMC = "GPRMC,123519,A,4807.038,N,01131.000,E,022.4,084.4,230326,003.1,W"

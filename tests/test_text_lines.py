@@ -1,9 +1,6 @@
 """A device that prints numbers, on a tty: columns, labels, rates, pauses, and what is said where something is wrong."""
 
 import itertools
-import os
-import threading
-import tty
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,36 +14,11 @@ from drivers.ports.virtual.text_lines import LABELS
 from drivers.text_lines import Settings, TextLines, VirtualText
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.models.text_lines import dtype, rows_of
+from tests.ttys import printing
 
 
 def motion(first: int, count: int, rate_hz: float = 1000.0) -> Samples:
     return Motion(1, rate_hz).rows(first, count).astype("<f8").view(dtype()).reshape(-1)
-
-
-@contextmanager
-def printing(text: bytes, every_s: float) -> Iterator[str]:
-    """The path of a tty on which a device prints the same again and again."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    os.set_blocking(master, False)
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(every_s):
-            try:
-                os.write(master, text)
-            except BlockingIOError:
-                pass
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield os.ttyname(slave)
-    finally:
-        stop.set()
-        thread.join()
-        os.close(master)
-        os.close(slave)
 
 
 @contextmanager
