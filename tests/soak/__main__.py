@@ -10,30 +10,39 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent import control
 from tests.running import done
 from tests.soak import damage, far_faults, process_faults, record
-from tests.soak.ledger import Account, balance
+from tests.soak.ledger import balance
+from tests.soak.rows import Account
 from tests.soak.voyage import Voyage
 
+FAULTS = [*process_faults.possible(), *far_faults.possible(), *damage.FAULTS]
 
-def sail(folder: Path, seed: str, faults: int, only: str = "") -> tuple[Voyage, Account]:
-    """One voyage through that many faults, and its account. `only`: nothing but faults of this name."""
-    chance = random.Random(seed)
-    root = shutil.which("mount") is not None and _root()
-    disk = chance.choice(("", "", "", "ext4", "tmpfs"))
-    if only == "disk_full":
-        disk = chance.choice(("ext4", "tmpfs"))
-    voyage = Voyage(folder, chance, disk=disk if root else "", sensors=chance.random() < 0.4)
-    with voyage:
-        known = [*process_faults.possible(voyage), *far_faults.possible(voyage), *damage.FAULTS]
-        known = [fault for fault in known if only in ("", fault.__name__)]
-        for _ in range(faults if known else 0):
-            fault = chance.choice(known)
-            voyage.faults[fault.__name__] += 1
+
+def deal(seed: int, number: int, many: int, only: str = "") -> list[Callable[[Voyage], None]]:
+    """The faults of one voyage, off shuffled decks: each comes once before any comes again. `only`: of these names."""
+    known = [fault for fault in FAULTS if not only or fault.__name__ in only.split(",")]
+    found = []
+    for place in range(number * many, (number + 1) * many if known else 0):
+        deck, card = divmod(place, len(known))
+        found.append(random.Random(f"{seed}.deck.{deck}").sample(known, len(known))[card])
+    return found
+
+
+def sail(folder: Path, seed: int, number: int, faults: Sequence[Callable[[Voyage], None]]) -> tuple[Voyage, Account]:
+    """One voyage through these faults, and its account."""
+    chance = random.Random(f"{seed}.{number}")
+    disk = ("ext4", "tmpfs")[number % 2] if process_faults.disk_full in faults else ""
+    clock = process_faults.clock_step in faults
+    with Voyage(folder, chance, disk=disk, sensors=chance.random() < 0.4, clock=clock) as voyage:
+        for fault in faults:
+            on = f" on {disk}" if fault is process_faults.disk_full else ""
+            voyage.faults[fault.__name__ + on] += 1
             voyage.life.troubled.add(fault.__name__)
             print(f"  {fault.__name__}", end="", flush=True)
             time.sleep(chance.uniform(0, 1.5))
@@ -50,6 +59,8 @@ def sail(folder: Path, seed: str, faults: int, only: str = "") -> tuple[Voyage, 
                     at, kind, _ = line.split()
                     if float(at) < (life.ended_ns - life.begun_ns) / 1e9 - 2:
                         voyage.faults[f"{stream} {kind}"] += 1
+        for server in (voyage.one, voyage.two):
+            voyage.faults.update({f"target: {kind}": count for kind, count in server.happened.items()})
         return voyage, balance(voyage, status)
 
 
@@ -73,18 +84,15 @@ def _arrive(voyage: Voyage) -> dict[str, Any]:
     raise AssertionError
 
 
-def _root() -> bool:
-    import os
-
-    return os.geteuid() == 0
-
-
 def main() -> int:
     options = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     options.add_argument("--minutes", type=float, default=10.0)
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     options.add_argument("--voyage", type=int, default=-1, help="only this one of them")
-    options.add_argument("--only", default="", help="only faults of this name")
+    options.add_argument("--voyages", type=int, default=0, help="this many of them, however long it takes")
+    options.add_argument(
+        "--only", default="", help="only faults of these names: sigkill,killed_at_start for many kills"
+    )
     options.add_argument("--faults", type=int, default=8, help="of one voyage")
     options.add_argument("--keep", type=Path, help="where folders of voyages that do not balance are kept")
     options.add_argument("--dry", action="store_true", help="leave bench/SOAK.md as it is")
@@ -93,11 +101,13 @@ def main() -> int:
     begun, number = time.monotonic(), max(0, given.voyage)
     faults, restarts, sums, unbalanced = Counter(), Counter(), Counter(), []
     worst, voyages = 0.0, 0
-    while time.monotonic() - begun < given.minutes * 60:
+    while voyages < given.voyages or (not given.voyages and time.monotonic() - begun < given.minutes * 60):
         folder = Path(tempfile.mkdtemp(prefix="soak-"))
         print(f"voyage {number}:", end="", flush=True)
         try:
-            voyage, account = sail(folder / "sea", f"{given.seed}.{number}", given.faults, given.only)
+            voyage, account = sail(
+                folder / "sea", given.seed, number, deal(given.seed, number, given.faults, given.only)
+            )
             faults += voyage.faults
             restarts += voyage.restarts
             sums += Counter({k: v for k, v in dataclasses.asdict(account).items() if isinstance(v, int)})

@@ -7,22 +7,27 @@ import sqlite3
 import time
 from pathlib import Path
 
+from tests.soak.layout import Layout, rows_of
 from tests.soak.voyage import Voyage
 
 
-def _flip(voyage: Voyage, path: Path, stretch: int) -> bool:
-    """Overwrites a stretch of a file with noise; False where there is nothing to damage."""
+def _flip(voyage: Voyage, path: Path, stretch: int) -> tuple[int, int]:
+    """Overwrites a stretch of a file with noise, or (0) turns one bit round; the bytes that it hit."""
     try:
         size = path.stat().st_size
         if not size:
-            return False
+            return 0, 0
         at = voyage.chance.randrange(size)
         with path.open("r+b") as file:
             file.seek(at)
-            file.write(voyage.chance.randbytes(min(stretch, size - at)))
+            noise = voyage.chance.randbytes(min(stretch, size - at))
+            if not stretch:
+                noise = bytes([file.read(1)[0] ^ 1 << voyage.chance.randrange(8)])
+                file.seek(at)
+            file.write(noise)
     except FileNotFoundError:
-        return False
-    return True
+        return 0, 0
+    return at, at + len(noise)
 
 
 def database_locked(voyage: Voyage) -> None:
@@ -36,21 +41,27 @@ def database_truncated(voyage: Voyage) -> None:
     voyage.kill()
     path = voyage.data / "agent.db"
     os.truncate(path, voyage.chance.randrange(path.stat().st_size + 1))
-    voyage.sail("database truncated")
+    voyage.sail()
 
 
 def database_gone(voyage: Voyage) -> None:
     voyage.kill()
     for path in voyage.data.glob("agent.db*"):
         path.unlink()
-    voyage.sail("database gone")
+    voyage.sail()
 
 
 def database_damaged(voyage: Voyage) -> None:
     voyage.kill()
     for _ in range(voyage.chance.randrange(1, 4)):
         _flip(voyage, voyage.data / voyage.chance.choice(("agent.db", "agent.db-wal")), 400)
-    voyage.sail("database damaged")
+    voyage.sail()
+
+
+def database_bit_flipped(voyage: Voyage) -> None:
+    voyage.kill()
+    _flip(voyage, voyage.data / voyage.chance.choice(("agent.db", "agent.db-wal")), 0)
+    voyage.sail()
 
 
 def database_damaged_alive(voyage: Voyage) -> None:
@@ -63,12 +74,17 @@ def negative_damaged(voyage: Voyage) -> None:
     for path in voyage.data.glob("recording/*.negative*"):
         if voyage.chance.random() < 0.7:
             with contextlib.suppress(OSError):
-                voyage.damaged.add(path.name.partition(".negative")[0])
+                layout = voyage.layouts.get(path.name) or Layout(path)
+                size = path.stat().st_size
                 if voyage.chance.random() < 0.3:
-                    os.truncate(path, voyage.chance.randrange(path.stat().st_size + 1))
+                    begin, end = voyage.chance.randrange(size + 1), size
+                    os.truncate(path, begin)
                 else:
-                    _flip(voyage, path, 60)
-    voyage.sail("negative damaged")
+                    begin, end = _flip(voyage, path, 60)
+                voyage.damaged.add(path.name.partition(".negative")[0])
+                voyage.layouts[path.name] = layout
+                voyage.destroy(layout.stream, layout.begun_ns, layout.hit(begin, end))
+    voyage.sail()
 
 
 def _owed(voyage: Voyage) -> list[Path]:
@@ -84,8 +100,10 @@ def _owed(voyage: Voyage) -> list[Path]:
 def payload_damaged(voyage: Voyage) -> None:
     for sidecar in _owed(voyage)[:2]:
         with contextlib.suppress(FileNotFoundError, ValueError):
-            payload = sidecar.parent / json.loads(sidecar.read_text())["payloads"][0]["file"]
+            document = json.loads(sidecar.read_text())
+            payload = sidecar.parent / document["payloads"][0]["file"]
             voyage.damaged.add(sidecar.stem)
+            voyage.destroy(document["recording"], document["start"]["boot_time_ns"], rows_of(document))
             if voyage.chance.random() < 0.2:
                 payload.unlink()
             else:
@@ -94,6 +112,9 @@ def payload_damaged(voyage: Voyage) -> None:
 
 def sidecar_damaged(voyage: Voyage) -> None:
     for sidecar in _owed(voyage)[:2]:
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            document = json.loads(sidecar.read_text())
+            voyage.destroy(document["recording"], document["start"]["boot_time_ns"], rows_of(document))
         voyage.damaged.add(sidecar.stem)
         if voyage.chance.random() < 0.3:
             with contextlib.suppress(FileNotFoundError):
@@ -107,6 +128,7 @@ FAULTS = (
     database_truncated,
     database_gone,
     database_damaged,
+    database_bit_flipped,
     database_damaged_alive,
     negative_damaged,
     payload_damaged,

@@ -1,17 +1,36 @@
 """Faults of the process: killed, stopped, short of descriptors or memory, two on one folder, its clock, its disk."""
 
+import contextlib
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
+from pathlib import Path
 
-from tests.soak.voyage import FIU, Voyage
+from tests.soak.voyage import FIU, Voyage, faketime
+
+GROUP = Path(f"/sys/fs/cgroup/memory/soak-{os.getpid()}")
 
 
 def sigkill(voyage: Voyage) -> None:
     time.sleep(voyage.chance.uniform(0, 0.7))
     voyage.kill()
+    voyage.sail()
+
+
+def killed_at_start(voyage: Voyage) -> None:
+    """Killed, and again while it takes over what the first kill left, as often as it comes."""
+    voyage.kill()
+    for _ in range(voyage.chance.randrange(1, 4)):
+        voyage.born()
+        time.sleep(voyage.chance.uniform(0.2, 2.5))
+        if not voyage.alive:
+            voyage.buried()
+        else:
+            voyage.kill()
     voyage.sail()
 
 
@@ -48,6 +67,18 @@ def little_memory(voyage: Voyage) -> None:
     resource.prlimit(voyage.pid, resource.RLIMIT_AS, (used + voyage.chance.randrange(1 << 20), hard))
     time.sleep(voyage.chance.uniform(1, 3))
     _lift(voyage, resource.RLIMIT_AS, hard)
+
+
+def memory_group(voyage: Voyage) -> None:
+    """A control group as systemd's MemoryMax makes it, in which the kernel kills who needs more."""
+    GROUP.mkdir(exist_ok=True)
+    (GROUP / "memory.limit_in_bytes").write_text(str(voyage.chance.choice((1, 2, 4, 8)) << 20))
+    (GROUP / "cgroup.procs").write_text(str(voyage.pid))
+    time.sleep(voyage.chance.uniform(1, 3))
+    if voyage.alive:
+        (GROUP.parent / "cgroup.procs").write_text(str(voyage.pid))
+    with contextlib.suppress(OSError):  # it has just been emptied
+        GROUP.rmdir()
 
 
 def _lift(voyage: Voyage, what: int, hard: int) -> None:
@@ -107,6 +138,7 @@ def rename_errors(voyage: Voyage) -> None:
 
 
 def disk_full(voyage: Voyage) -> None:
+    voyage.disk_was_full = True
     filler = voyage.data / "filler"
     with filler.open("wb", buffering=0) as file:
         try:
@@ -139,16 +171,28 @@ def disk_full(voyage: Voyage) -> None:
     assert took <= 12, f"it took {took:.1f} s after a full disk until everything was recorded again"
 
 
-ALWAYS = (sigkill, sigkill, sigkill, sigstop, stopped_and_killed, sigterm, few_descriptors, little_memory, two_daemons)
+ALWAYS = (
+    sigkill,
+    killed_at_start,
+    sigstop,
+    stopped_and_killed,
+    sigterm,
+    few_descriptors,
+    little_memory,
+    two_daemons,
+    slow_fsync,
+)
 
 
-def possible(voyage: Voyage) -> list:
-    """The faults of this kind that can happen on this voyage."""
-    found = [*ALWAYS, slow_fsync]
+def possible() -> list[Callable[[Voyage], None]]:
+    """The faults of this kind that can happen on this machine."""
+    found: list[Callable[[Voyage], None]] = [*ALWAYS]
     if all(path.exists() for path in FIU):
         found += [write_errors, fsync_errors, rename_errors]
-    if voyage.wall.exists():
-        found += [clock_step, clock_step]
-    if voyage.disk:
-        found += [disk_full, disk_full, disk_full]
+    if faketime():
+        found.append(clock_step)
+    if os.geteuid() == 0 and shutil.which("mount") is not None:
+        found.append(disk_full)
+        if (GROUP.parent / "memory.limit_in_bytes").exists():
+            found.append(memory_group)
     return found

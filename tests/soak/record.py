@@ -1,5 +1,6 @@
 """bench/SOAK.md: what all voyages so far have shown, added up, with the seeds that repeat them."""
 
+import fcntl
 import json
 import platform
 import subprocess
@@ -14,31 +15,37 @@ _WORDS = {
     "rows": "samples in files, each compared with what the sensor sent",
     "lost_exact": "samples lost and counted exactly by the wire",
     "lost_estimated": "samples lost and estimated (FIFOs that ran over, devices without power)",
-    "estimates": "gaps whose length was estimated",
+    "estimates": "gaps whose length was estimated, and whose true length was known",
     "estimates_off": "of these, off by more than 1 sample and 0.02 % (the machine halted while it looked at the chip)",
     "samples_off": "samples by which those are off, together",
     "unrecorded": "samples not written, and counted so (a disk that was full or failed)",
-    "damaged": "samples that the harness destroyed on the disk",
+    "damaged": "samples that the harness destroyed on the disk, each in a file it had read before",
     "garbled": "samples changed on the line past its own checksum",
-    "with_the_daemon": "samples missing in lives that the daemon ended by itself",
+    "with_the_daemon": "samples missing at the end of lives that the daemon ended by itself, whose counters went too",
     "pictures": "pictures, each compared with the camera's",
     "captures": "captures",
     "delivered": "deliveries, each file compared",
     "deleted": "captures deleted here after delivery, to make room",
     "quarantined": "files in quarantine, each with its reason",
-    "kills": "kills of a daemon that had nothing else to suffer, whose cost was measured",
+    "all_kills": "lives that SIGKILL ended",
+    "kills": "streams whose loss by such a kill was measured (nothing else happened to them)",
 }
 
 
 def add(run: dict[str, Any]) -> None:
     """Adds one run to the sums and writes the page anew."""
-    runs = json.loads(_SUMS.read_text()) if _SUMS.exists() else []
-    runs.append({"commit": _commit(), "machine": _machine(), **run})
-    _SUMS.write_text(json.dumps(runs, indent=1) + "\n")
-    _PAGE.write_text(_page(runs))
+    with _SUMS.open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # several may sail at once
+        file.seek(0)
+        runs = json.loads(file.read() or "[]")
+        runs.append({"commit": _commit(), "machine": _machine(), **run})
+        file.truncate(0)
+        file.write(json.dumps(runs, indent=1) + "\n")
+        file.flush()
+        _PAGE.write_text(page(runs))
 
 
-def _page(runs: list[dict[str, Any]]) -> str:
+def page(runs: list[dict[str, Any]]) -> str:
     faults, restarts, sums = _sum(runs, "faults"), _sum(runs, "restarts"), _sum(runs, "account")
     worst = max(run["worst_kill_ms"] for run in runs)
     lines = [

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +19,7 @@ from drivers import boottime_ns
 from tests.mosquitto import PROGRAM, Mosquitto
 from tests.running import Running, sampling
 from tests.soak.far import Server
+from tests.soak.layout import Layout, Range
 from tests.soak.truth import PICTURE, RATE_HZ, SEEDS
 
 FIU = tuple(Path("/usr/lib/fiu") / name for name in ("fiu_run_preload.so", "fiu_posix_preload.so"))
@@ -103,23 +105,32 @@ class Life:
     """The last that it said."""
     troubled: set[str] = dataclasses.field(default_factory=set)
     """The faults that it lived through."""
-    started_in: set[str] = dataclasses.field(default_factory=set)
-    """What was damaged before it began."""
+    sampled_ns: int = 0
+    """When every stream was seen to have brought something."""
 
 
 class Voyage(Running):
     """Entering starts all; leaving ends it, whatever state it is in."""
 
-    def __init__(self, folder: Path, chance: random.Random, *, disk: str = "", sensors: bool = False) -> None:
-        """`disk`: a small file system of this kind under the data. `sensors`: their faults by schedule."""
+    def __init__(
+        self, folder: Path, chance: random.Random, *, disk: str = "", sensors: bool = False, clock: bool = False
+    ) -> None:
+        """`disk`: a small file system of this kind under the data. `sensors`: their faults by schedule. `clock`: one
+        that can be stepped."""
         self.chance = chance
         self.disk = disk
+        self._clock = clock
+        self.disk_was_full = False
         self.one, self.two = Server(chance), Server(chance)
         self.lives: list[Life] = []
         self.faults: Counter[str] = Counter()
         self.restarts: Counter[str] = Counter()
         self.damaged: set[str] = set()
         """Names of captures whose files the harness has damaged."""
+        self.layouts: dict[str, Layout] = {}
+        """Of the negatives among them, before that."""
+        self.destroyed: dict[str, list[tuple[int, Range]]] = {"imu": [], "mcu": []}
+        """What that may cost, by stream: rows, and a time in the life that they are of."""
         self.slow_fsync = folder / "slow-fsync"
         self.wall = folder / "wall-clock"
         self.fiu = folder / "fiu"
@@ -145,7 +156,7 @@ class Voyage(Running):
         preload = [str(path) for path in FIU if path.exists()]
         if preload:
             found["FIU_CTRL_FIFO"] = str(self.fiu)
-        if (library := faketime()) and self.chance.random() < 0.4:
+        if self._clock and (library := faketime()):
             self.wall.write_text("+0")
             preload.append(library)
             found |= {
@@ -189,13 +200,23 @@ class Voyage(Running):
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def sail(self, *started_in: str) -> None:
+    def destroy(self, stream: str, at_ns: int, rows: Iterable[Range]) -> None:
+        """Notes that these rows are no longer to be found on the disk, in the life that was going on at that time."""
+        if stream in self.destroyed:
+            self.destroyed[stream] += [(at_ns, one) for one in rows]
+
+    def born(self) -> None:
+        """A new life, at its very beginning."""
+        self.lives.append(Life(boottime_ns()))
+        self.start()
+
+    def sail(self) -> None:
         """A new life; as systemd does, again where it ends by itself."""
         for _ in range(8):
-            self.lives.append(Life(boottime_ns(), started_in=set(started_in)))
-            self.start()
+            self.born()
             try:
                 self.look(sampling)
+                self.life.sampled_ns = boottime_ns()
                 return
             except EOFError:
                 self.buried()
@@ -221,8 +242,13 @@ class Voyage(Running):
     def buried(self) -> None:
         """Notes a daemon that has ended by itself."""
         assert self.process is not None
-        self.life.ended_ns, self.life.how = boottime_ns(), f"exit {self.process.wait()}"
-        self.restarts[", ".join(sorted(self.life.troubled)) or "nothing"] += 1
+        code = self.process.wait()
+        self.life.ended_ns = boottime_ns()
+        if code == -signal.SIGKILL:  # the kernel's, for want of memory
+            self.life.how = "kill"
+        else:
+            self.life.how = f"exit {code}"
+            self.restarts[", ".join(sorted(self.life.troubled)) or "nothing"] += 1
 
     def revive(self) -> bool:
         """After a fault: True where it had ended by itself and lives again."""
