@@ -21,7 +21,7 @@ from agent.pictures import PictureWriter
 from agent.take import Device
 from bench import Measure
 from drivers import Block, Identity, boottime_ns
-from drivers.picamera import NO_SAMPLES
+from drivers._camera import NO_SAMPLES
 
 SIZE, QUALITY = (4056, 3040), 90
 _ROUNDS = 9

@@ -2,25 +2,31 @@
 
 import dataclasses
 import importlib.util
+import json
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from drivers import Block, DriverError, Identity, SettingsError, Snapper, boottime_ns
-from drivers.picamera import Picamera, Settings
-from drivers.ports.camera import Still, open_camera
+from drivers._camera import PictureTaker
+from drivers.picamera import Settings
+from drivers.ports.camera import Camera, open_camera
 from drivers.ports.jpeg import missing
-from drivers.ports.virtual import Virtual
+from drivers.ports.libcamera import Still
+from drivers.ports.virtual import Virtual, Wire
 from drivers.ports.virtual.picamera import render
 from tests.contracts.driver import DriverContract, children, read_blocks
 
 SIZE = (320, 240)
+WANTED = {"width": SIZE[0], "height": SIZE[1]}
 MODEL = Path(__file__).parent / "models"
 """Modules `picamera2` and `libcamera` that behave as the real ones on a Pi, as far as they are used here."""
 
@@ -32,7 +38,7 @@ def virtual(interval_s: float = 0.05, **options: Any) -> Settings:
 
 
 @contextmanager
-def started(settings: Settings) -> Iterator[tuple[Picamera, Identity]]:
+def started(settings: Settings) -> Iterator[tuple[PictureTaker, Identity]]:
     driver = settings.open()
     try:
         yield driver, driver.start()
@@ -40,7 +46,7 @@ def started(settings: Settings) -> Iterator[tuple[Picamera, Identity]]:
         driver.close()
 
 
-def until_error(driver: Picamera) -> str:
+def until_error(driver: PictureTaker) -> str:
     """Reads until the driver gives up; what it says."""
     deadline = boottime_ns() + 10_000_000_000
     with pytest.raises(DriverError) as caught:
@@ -140,14 +146,38 @@ def test_an_unplugged_camera_is_an_error_and_comes_back() -> None:
 
 def test_a_camera_that_hangs_is_given_up_and_ended() -> None:
     before = children()
-    document = dataclasses.asdict(Virtual(faults=("0.1 stall 600",)))
-    driver = Picamera(virtual(), open_camera("virtual", document, patience_s=0.3))
+    camera = open_camera("picamera", Virtual().document(), patience_s=0.3)
+    driver = PictureTaker(camera, wanted=WANTED, setup={}, interval_s=0.05)
     try:
         driver.start()
+        camera.inject("stall", 600)
         assert "0.3 s" in until_error(driver)
     finally:
         driver.close()
     assert children() <= before
+
+
+def test_a_camera_of_which_nobody_wants_a_picture_lives() -> None:
+    camera = open_camera("picamera", Virtual().document(), patience_s=1.2)
+    driver = PictureTaker(camera, wanted=WANTED, setup={}, interval_s=0)
+    try:
+        driver.start()
+        until_ns = boottime_ns() + 2_000_000_000
+        while boottime_ns() < until_ns:
+            assert driver.read(0.1) is None
+    finally:
+        driver.close()
+
+
+def test_a_camera_process_that_dies_amid_a_picture_is_an_error() -> None:
+    ours, theirs = socket.socketpair()
+    child = SimpleNamespace(wire=Wire(ours), close=ours.close)
+    with theirs, ours:
+        Wire(theirs).send(json.dumps({"timestamp_ns": 1, "metadata": {}, "asked": True}).encode())
+        theirs.send((1000).to_bytes(4, "little") + b"\xff\xd8")
+        theirs.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(DriverError, match="has ended"):
+            Camera(child, patience_s=1).picture(1)  # type: ignore[arg-type]
 
 
 def test_a_camera_process_that_dies_is_an_error() -> None:
@@ -230,17 +260,19 @@ def test_trouble_of_picamera2_is_a_driver_error(
         picture_of_pi(Settings(**settings))
 
 
-def test_a_frontend_that_times_out_is_given_up_and_ended(pi: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [True, False], ids=["asked", "idle"])
+def test_a_frontend_that_times_out_is_given_up_and_ended(pi: pytest.MonkeyPatch, asked: bool) -> None:
     before = children()
     pi.setenv("MODEL_TROUBLE", "hang")
-    camera = open_camera(0, {}, patience_s=0.3)
+    camera = open_camera("drivers.ports.libcamera", {"camera": 0}, patience_s=1.5)
     try:
-        camera.start(Still())
-        camera.ask()
+        camera.start(dataclasses.asdict(Still()))
+        if asked:
+            camera.ask()
         deadline = boottime_ns() + 10_000_000_000
         with pytest.raises(DriverError, match="ribbon cable"):
             while boottime_ns() < deadline:
-                camera.answer(0.1)
+                camera.picture(0.1)
     finally:
         camera.close()
     assert children() <= before

@@ -3,41 +3,28 @@
 libcamera can hang and abort, and needs as much memory as the whole daemon: in its own process a camera that hangs is
 ended and opened again, and one that aborts takes nobody with it. Both ends of the socket pair are in this file:
 
-    request   {"do": "start", "still": {...}}   answer  {"model": ..., "width": ..., "height": ...}
-              {"do": "shoot"}                           {"timestamp_ns": ..., "metadata": {...}}, then the JPEG
+    request   {"do": "start", "wanted": {...}}  answer  {"model": ..., "width": ..., "height": ..., "setup": {...}}
+              {"do": "shoot"}                           {"timestamp_ns": ..., "metadata": {...}, "asked": true}, JPEG
               {"do": "inject", ...}                     none (virtual cameras only)
-    where something went wrong, any answer is           {"error": "what, and what to do"}
+    twice a second, while frames come                   {"counts": {...}}
+    where something went wrong, at any time             {"error": "what, and what to do"}
 """
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from drivers.ports import DriverError, boottime_ns
+from drivers.ports import DriverError
 from drivers.ports.virtual import Child, Wire
 
 Value = str | int | float | bool
 
+BEAT_S = 0.5
+"""How often a camera's process says that frames come."""
 _START_S = 25.0
 """Longest wait for a camera to start: importing picamera2 alone takes seconds on a Pi Zero."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Still:
-    """What a camera is asked for. Zero, and `auto`, leave it to the camera."""
-
-    width: int = 0
-    height: int = 0
-    quality: int = 90
-    rotation: int = 0
-    exposure_us: int = 0
-    gain: float = 0.0
-    awb: str = "auto"
-    red_gain: float = 0.0
-    blue_gain: float = 0.0
-    focus: str = "auto"
-    lens_position: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,6 +34,8 @@ class Facts:
     model: str
     width: int
     height: int
+    setup: Mapping[str, Value] = dataclasses.field(default_factory=dict)
+    """What else shapes its pictures, as the hardware has it."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,6 +46,20 @@ class Shot:
     timestamp_ns: int
     """CLOCK_BOOTTIME at which the sensor began to expose the first row."""
     metadata: Mapping[str, Value]
+    asked: bool = True
+    """Whether it was asked for; else the camera's process took it by itself."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Glance:
+    """What has come of a camera since its start, without being asked for."""
+
+    frames: int
+    """Where it is no more than the last time, no frame has come since."""
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """What its process counts for the driver."""
+    shot: Shot | None = None
+    """A picture that it took by itself."""
 
 
 class CameraError(Exception):
@@ -66,10 +69,15 @@ class CameraError(Exception):
 class Sensor(Protocol):
     """A camera as its own process sees it. Raises CameraError."""
 
-    def start(self, still: Still) -> Facts: ...
+    pause_s: float
+    """How long its process may wait between two glances; 0: each looks at a frame, and lasts as long."""
+
+    def start(self, wanted: Mapping[str, Any]) -> Facts: ...
 
     def shoot(self) -> Shot:
         """The next picture; as long as it takes."""
+
+    def glance(self) -> Glance: ...
 
     def inject(self, kind: str, seconds: float) -> None:
         """Misbehaves on purpose from now on, where it can."""
@@ -81,39 +89,45 @@ class Camera:
     """The port. Used by one thread; every method raises DriverError, and nothing else, when the camera is to blame."""
 
     def __init__(self, child: Child, *, patience_s: float) -> None:
-        """`patience_s`: a picture that takes longer means that the camera hangs."""
+        """`patience_s`: a camera of which nothing is heard for longer hangs."""
+        self.counts: Mapping[str, int] = {}
+        """What the camera's process counts."""
         self._child = child
         self._patience_s = patience_s
-        self._asked_ns = 0
+        self._heard_s = time.monotonic()  # which a suspended board does not count
 
-    def start(self, still: Still) -> Facts:
+    def start(self, wanted: Mapping[str, Any]) -> Facts:
         """Configures the camera and starts it; returns when its exposure has settled."""
-        self._send({"do": "start", "still": dataclasses.asdict(still)})
+        self._send({"do": "start", "wanted": wanted})
         answer = self._receive(_START_S)
         if answer is None:
             raise DriverError(f"the camera did not start within {_START_S:g} s; it is being opened again")
         return Facts(**answer)
 
     def ask(self) -> None:
-        """Asks for a picture; `answer` waits for it."""
+        """Asks for a picture; `picture` waits for it."""
         self._send({"do": "shoot"})
-        self._asked_ns = boottime_ns()
 
-    def answer(self, timeout: float) -> Shot | None:
-        """The picture asked for; None where it has not come within `timeout` seconds."""
-        answer = self._receive(timeout)
-        if answer is None:
-            if boottime_ns() - self._asked_ns > self._patience_s * 1e9:
-                raise DriverError(
-                    f"the camera gave no picture within {self._patience_s:g} s; it is being opened again. "
-                    "If that goes on, check the ribbon cable and the power supply"
-                )
-            return None
-        jpeg = self._child.wire.receive()
-        return Shot(jpeg or b"", answer["timestamp_ns"], answer["metadata"])
+    def picture(self, timeout: float) -> Shot | None:
+        """The next picture, asked for or not; None where none has come within `timeout` seconds."""
+        until_s = time.monotonic() + timeout
+        while (answer := self._receive(until_s - time.monotonic())) is not None:
+            if "counts" in answer:
+                self.counts = answer["counts"]
+                continue
+            jpeg = self._message(self._patience_s)
+            if jpeg is None:
+                break
+            return Shot(jpeg, **answer)
+        if time.monotonic() - self._heard_s > self._patience_s:
+            raise DriverError(
+                f"the camera hangs: no frame for {self._patience_s:g} s; it is being opened again. "
+                "If that goes on, check the ribbon cable and the power supply"
+            )
+        return None
 
     def inject(self, kind: str, seconds: float) -> None:
-        """Makes a virtual camera misbehave from now on: unplug, stall or garble."""
+        """Makes a virtual camera misbehave from now on: unplug, stall or garble; or something move before it."""
         self._send({"do": "inject", "kind": kind, "seconds": seconds})
 
     def close(self) -> None:
@@ -127,10 +141,7 @@ class Camera:
             raise _gone() from error
 
     def _receive(self, timeout: float) -> dict[str, Any] | None:
-        try:
-            message = self._child.wire.receive(max(0.0, timeout))
-        except (EOFError, OSError) as error:
-            raise _gone() from error
+        message = self._message(timeout)
         if message is None:
             return None
         answer: dict[str, Any] = json.loads(message)
@@ -138,42 +149,66 @@ class Camera:
             raise DriverError(answer["error"])
         return answer
 
+    def _message(self, timeout: float) -> bytes | None:
+        try:
+            message = self._child.wire.receive(max(0.0, timeout))
+        except (EOFError, OSError) as error:
+            raise _gone() from error
+        if message is not None:
+            self._heard_s = time.monotonic()
+        return message
+
 
 def _gone() -> DriverError:
     return DriverError("the camera's process has ended; its own message stands above")
 
 
-def open_camera(camera: int | str, virtual: Mapping[str, Any], *, patience_s: float) -> Camera:
-    """Starts the process of camera number `camera`, or of a virtual one with these options."""
-    if camera == "virtual":
-        return Camera(Child("picamera", virtual), patience_s=patience_s)
-    return Camera(Child("drivers.ports.libcamera", {"camera": camera}), patience_s=patience_s)
+def open_camera(model: str, document: Mapping[str, Any], *, patience_s: float) -> Camera:
+    """Starts a camera's process: `model` is a virtual one, or the full name of a real one's module."""
+    return Camera(Child(model, document), patience_s=patience_s)
 
 
 def serve(wire: Wire, open_sensor: Callable[[], Sensor]) -> None:
-    """The other end: answers requests until the daemon is gone. Runs in the camera's own process."""
+    """The other end: answers requests, and tells of life, until the daemon is gone. Runs in the camera's process."""
     wire.send(b"ready")
     sensor: Sensor | None = None
+    running, frames, told_s = False, 0, 0.0
     try:
         while True:
-            request = json.loads(wire.receive() or b"{}")
-            shot = None
+            message = wire.receive(sensor.pause_s if sensor is not None and running else None)
             try:
-                if sensor is None:
-                    sensor = open_sensor()
-                if request["do"] == "inject":
-                    sensor.inject(request["kind"], request["seconds"])
-                    continue
-                if request["do"] == "start":
-                    answer = dataclasses.asdict(sensor.start(Still(**request["still"])))
-                else:
-                    shot = sensor.shoot()
-                    answer = {"timestamp_ns": shot.timestamp_ns, "metadata": dict(shot.metadata)}
+                if message is not None:
+                    if sensor is None:
+                        sensor = open_sensor()
+                    running |= _answer(wire, sensor, json.loads(message)) == "start"
+                elif sensor is not None:
+                    seen = sensor.glance()
+                    if seen.shot is not None:
+                        _send_shot(wire, seen.shot)
+                    if seen.frames > frames and time.monotonic() - told_s >= BEAT_S:
+                        frames, told_s = seen.frames, time.monotonic()
+                        wire.send(json.dumps({"counts": dict(seen.counts)}).encode())
             except CameraError as error:
-                answer = {"error": str(error)}
-            wire.send(json.dumps(answer).encode())
-            if shot is not None:
-                wire.send(shot.jpeg)
+                running = False
+                wire.send(json.dumps({"error": str(error)}).encode())
     finally:
         if sensor is not None:
             sensor.close()
+
+
+def _answer(wire: Wire, sensor: Sensor, request: Mapping[str, Any]) -> str:
+    """Does what is asked; what that was."""
+    wish: str = request["do"]
+    if wish == "inject":
+        sensor.inject(request["kind"], request["seconds"])
+    elif wish == "start":
+        wire.send(json.dumps(dataclasses.asdict(sensor.start(request["wanted"]))).encode())
+    else:
+        _send_shot(wire, sensor.shoot())
+    return wish
+
+
+def _send_shot(wire: Wire, shot: Shot) -> None:
+    said = {"timestamp_ns": shot.timestamp_ns, "metadata": dict(shot.metadata), "asked": shot.asked}
+    wire.send(json.dumps(said).encode())
+    wire.send(shot.jpeg)

@@ -1,11 +1,12 @@
 """A Pi's camera through picamera2, in the process that `drivers.ports.camera` gives it."""
 
+import dataclasses
 import io
 from collections.abc import Mapping
 from typing import Any
 
 from drivers.ports import boottime_ns
-from drivers.ports.camera import CameraError, Facts, Shot, Still, Value, serve
+from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, Value, serve
 from drivers.ports.virtual import Wire
 
 _SETTLE_NS = 1_500_000_000
@@ -21,6 +22,23 @@ _SCALARS = {
     "SensorTemperature": "sensor_temperature_c",
 }
 """libcamera's names of what a request says of its frame, and ours."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Still:
+    """What a camera is asked for. Zero, and `auto`, leave it to the camera."""
+
+    width: int = 0
+    height: int = 0
+    quality: int = 90
+    rotation: int = 0
+    exposure_us: int = 0
+    gain: float = 0.0
+    awb: str = "auto"
+    red_gain: float = 0.0
+    blue_gain: float = 0.0
+    focus: str = "auto"
+    lens_position: float = 0.0
 
 
 class Libcamera:
@@ -43,9 +61,12 @@ class Libcamera:
                 f"camera {number} cannot be opened ({_say(error)}); `rpicam-hello --list-cameras` shows what there is, "
                 "and only one program may use a camera"
             ) from error
+        self.pause_s = BEAT_S
         self._quality = 90
+        self._frames = 0
 
-    def start(self, still: Still) -> Facts:
+    def start(self, wanted: Mapping[str, Any]) -> Facts:
+        still = Still(**wanted)
         self._quality = still.quality
         camera, half_turn = self._camera, int(still.rotation == 180)
         try:
@@ -57,6 +78,7 @@ class Libcamera:
                 queue=False,
             )
             camera.configure(configuration)
+            camera.post_callback = self._count
             camera.start()
             settled_ns = boottime_ns() + _SETTLE_NS
             while boottime_ns() < settled_ns:
@@ -83,11 +105,18 @@ class Libcamera:
             raise CameraError(f"the camera gave no picture: {_say(error)}") from error
         return Shot(jpeg.getvalue(), int(metadata.get("SensorTimestamp", boottime_ns())), said(metadata))
 
+    def glance(self) -> Glance:
+        return Glance(self._frames)
+
     def inject(self, kind: str, seconds: float) -> None:
         raise CameraError("only a virtual camera misbehaves on command")
 
     def close(self) -> None:
         self._camera.close()
+
+    def _count(self, request: Any) -> None:
+        """Called by picamera2, in its own thread, with each frame that comes, wanted or not."""
+        self._frames += 1
 
     def _controls(self, still: Still, offered: Mapping[str, Any]) -> dict[str, Any]:
         """libcamera's controls; CameraError for a wish that this camera does not know."""

@@ -1,10 +1,12 @@
 """A model of picamera2: what `drivers.ports.libcamera` uses of it, with the errors and hangs that are known of it.
 
-MODEL_TROUBLE says which: fixed (a lens that cannot move), configure, abort, hang (after the first second).
+MODEL_TROUBLE says which: fixed (a lens that cannot move), configure, abort, hang (once it has settled).
 """
 
 import os
+import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
@@ -40,7 +42,7 @@ class Request:
     def release(self) -> None:
         assert not self._released, "released twice"
         self._released = True
-        self._camera.free += 1
+        self._camera.give_back(self)
 
 
 class Picamera2:
@@ -51,13 +53,32 @@ class Picamera2:
         names = ["ExposureTime", "AnalogueGain", "AwbMode", "ColourGains"]
         names += [] if TROUBLE == "fixed" else ["AfMode", "LensPosition"]
         self.camera_controls = dict.fromkeys(names, (0, 1, 0))
-        self.free = 0
+        self._buffers: int = 0
+        self._held: set[Request] = set()
+        self.post_callback: Callable[[Request], None] | None = None
+        self._wanted = threading.Condition()
+        self._jobs: list[list[Request]] = []
+        self._closed = False
 
     def create_still_configuration(
-        self, main: dict[str, Any], raw: Any, transform: Any, controls: dict[str, Any], queue: bool
+        self,
+        main: dict[str, Any],
+        raw: Any,
+        transform: Any,
+        controls: dict[str, Any],
+        queue: bool,
+        lores: dict[str, Any] | None = None,
+        buffer_count: int = 1,
     ) -> dict[str, Any]:
         assert raw is None
-        return {"main": {"size": (4608, 2592)} | main, "controls": controls, "transform": transform, "queue": queue}
+        return {
+            "main": {"size": (4608, 2592)} | main,
+            "lores": lores and {"format": "YUV420"} | lores,
+            "controls": controls,
+            "transform": transform,
+            "queue": queue,
+            "buffer_count": buffer_count,
+        }
 
     def configure(self, configuration: dict[str, Any]) -> None:
         if TROUBLE == "configure":
@@ -72,16 +93,43 @@ class Picamera2:
     def start(self) -> None:
         if TROUBLE == "abort":
             os.abort()
-        self.free = 1
+        self._buffers = self.configuration["buffer_count"]
         self._begun = time.monotonic()
+        threading.Thread(target=self._frames, daemon=True).start()
+
+    def _frames(self) -> None:
+        """The camera's thread: a frame after the other, for who waits for one, and through the callback."""
+        while not self._closed:
+            if TROUBLE == "hang" and time.monotonic() > self._begun + 1.8:
+                return
+            time.sleep(FRAME_S)
+            with self._wanted:
+                if not self._buffers:
+                    continue  # all are with the application
+                self._buffers -= 1
+                request = Request(self)
+                taken = bool(self._jobs)
+                if taken:
+                    self._held.add(request)
+                    self._jobs.pop(0).append(request)
+                    self._wanted.notify_all()
+            if self.post_callback:
+                self.post_callback(request)
+            if not taken:
+                request.release()
 
     def capture_request(self) -> Request:
-        assert self.free, "its one buffer is still with the application: the camera waits for ever"
-        if TROUBLE == "hang" and time.monotonic() > self._begun + 1.5:
-            time.sleep(600)
-        time.sleep(FRAME_S)
-        self.free -= 1
-        return Request(self)
+        job: list[Request] = []
+        with self._wanted:
+            assert len(self._held) < self.configuration["buffer_count"], "the camera waits for its buffers for ever"
+            self._jobs.append(job)
+            self._wanted.wait_for(lambda: job)
+        return job[0]
+
+    def give_back(self, request: Request) -> None:
+        with self._wanted:
+            self._held.discard(request)
+            self._buffers += 1
 
     def close(self) -> None:
-        self.free = 0
+        self._closed = True

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from drivers.ports import boottime_ns
-from drivers.ports.camera import CameraError, Facts, Shot, Still, serve
+from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, serve
 from drivers.ports.virtual import Faults, Wire
 
 MODEL = "virtual-camera"
@@ -45,30 +45,37 @@ class VirtualCamera:
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._seed: int = document["seed"]
         self._delay_s: float = document["delay_s"]
-        self._faults = Faults(tuple(document["faults"]))
+        self._faults = Faults(tuple(document["faults"]), document["begun_ns"])
         self._chance = random.Random(self._seed)  # noqa: S311  delays, no secrets
-        self._still = Still(WIDTH, HEIGHT)
+        self._wanted: Mapping[str, Any] = {}
         self._number = 0
+        self._frames = 0
+        self.pause_s = BEAT_S
 
-    def start(self, still: Still) -> Facts:
+    def start(self, wanted: Mapping[str, Any]) -> Facts:
         self._there()
-        self._still = still
+        self._wait("stall")
+        self._wanted = wanted
         return Facts(MODEL, *self._size)
 
     def shoot(self) -> Shot:
         self._there()
         timestamp_ns, number = boottime_ns(), self._number
         self._number += 1
-        jpeg = render(self._seed, number, self._size, self._still.quality)
+        jpeg = render(self._seed, number, self._size, self._wanted.get("quality", 90))
         if self._delay_s:
             time.sleep(self._chance.uniform(0, self._delay_s))
-        if until_ns := self._faults.until_ns("stall"):
-            time.sleep(max(0, until_ns - boottime_ns()) / 1e9)
+        self._wait("stall")
         if self._faults.active("garble"):
             jpeg = jpeg[: self._chance.randrange(len(jpeg))]
-        exposure_s = self._still.exposure_us / 1e6 or _EXPOSURE_S
-        gain = self._still.gain or 1.0
+        exposure_s = self._wanted.get("exposure_us", 0) / 1e6 or _EXPOSURE_S
+        gain = self._wanted.get("gain", 0) or 1.0
         return Shot(jpeg, timestamp_ns, {"exposure_s": exposure_s, "gain": gain, "frame": number})
+
+    def glance(self) -> Glance:
+        self._there()
+        self._frames += not self._faults.active("stall")
+        return Glance(self._frames)
 
     def inject(self, kind: str, seconds: float) -> None:
         self._faults.inject(kind, seconds)
@@ -78,7 +85,12 @@ class VirtualCamera:
 
     @property
     def _size(self) -> tuple[int, int]:
-        return (self._still.width, self._still.height) if self._still.width else (WIDTH, HEIGHT)
+        wanted = self._wanted
+        return (wanted["width"], wanted["height"]) if wanted["width"] else (WIDTH, HEIGHT)
+
+    def _wait(self, kind: str) -> None:
+        """For as long as this fault is on."""
+        time.sleep(max(0, self._faults.until_ns(kind) - boottime_ns()) / 1e9)
 
     def _there(self) -> None:
         if self._faults.active("unplug") or self._faults.active("nack"):
