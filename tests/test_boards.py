@@ -35,6 +35,7 @@ from tests import (
     test_lsm6ds,
     test_lsm303,
     test_mpu6050,
+    test_mpu9250,
     test_veml7700,
 )
 from tests.contracts.driver import DriverContract, read_blocks
@@ -52,6 +53,7 @@ CONTRACTS = {
     "lsm303": test_lsm303.TestContractOfTheAccelerometer,
     "lsm303_magnetometer": test_lsm303.TestContractOfTheMagnetometer,
     "mpu6050": test_mpu6050.TestContract,
+    "mpu6050_magnetometer": test_mpu9250.TestContract,
     "veml7700": test_veml7700.TestContract,
 }
 ADAPTERS = Path(__file__).parent / "peers" / "i2c_adapters.py"
