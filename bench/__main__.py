@@ -1,25 +1,26 @@
-"""`python -m bench [NAME ...] [--compare]`: runs the benchmarks; writes RESULTS.md, or compares with it."""
+"""`python -m bench [NAME ...] [--compare]`: measures, and brings RESULTS.md up to date or compares with it."""
 
 import argparse
 import importlib
 import json
 import os
-import pkgutil
 import platform
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-import bench
-from bench import Measure
+from bench import GROUPS, LONG
+from bench._drawing import draw
+from bench._results import Group, as_json, group_from, load, save, told, worse
 
 HERE = Path(__file__).parent
-_WORSE = 1.25
+_RESULTS = HERE / "results.json"
 
 
 def machine() -> str:
-    """One line: processor, cores, kernel, Python."""
+    """Processor, cores, kernel, Python."""
     cpu = next(
         (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.machine(),
@@ -27,67 +28,95 @@ def machine() -> str:
     return f"{cpu}, {os.cpu_count()} cores, Linux {platform.release()}, Python {platform.python_version()}"
 
 
-def table(results: dict[str, list[Measure]]) -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    lines = [
-        "# Results",
-        "",
-        f"`make bench` on {machine()}; commit {commit.stdout.strip() or 'unknown'}, {time.strftime('%Y-%m-%d')}.",
-        "Trust the ratios, which are taken within one run; the machine is shared.",
-    ]
-    for name, measures in results.items():
-        lines += ["", f"## {name}", "", "| what | figure | against | ratio | aim | met |", "|---|---|---|---|---|---|"]
-        lines += [
-            f"| {m.what} | {m.figure:,.4g} {m.unit} | {m.against} | {m.ratio:.3g} | {m.aim} | {_word(m.met)} |"
-            for m in measures
-        ]
-    return "\n".join(lines) + "\n"
+def measured(name: str) -> Group:
+    """Measures one group, here and now."""
+    module = importlib.import_module(f"bench.{name}")
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False
+    )
+    load_1min, begun = os.getloadavg()[0], time.monotonic()
+    measures = module.measure()
+    return Group(
+        about=(module.__doc__ or "").partition("\n\n")[0].replace("\n", " "),
+        command=f"python -m bench {name}",
+        machine=machine(),
+        commit=commit.stdout.strip() or "unknown",
+        date=time.strftime("%Y-%m-%d"),
+        seconds=time.monotonic() - begun,
+        load=load_1min,
+        measures=measures,
+    )
 
 
-def _word(met: bool) -> str:
-    return "yes" if met else "NO"
+def run(name: str) -> Group | None:
+    """Measures one group in a process of its own, which leaves the memory of the others alone; None where it fails."""
+    print(f"{name} ...", flush=True)
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        answer = Path(folder) / "answer.json"
+        ended = subprocess.run([sys.executable, "-m", "bench", name, "--answer", str(answer)], check=False)
+        if ended.returncode:
+            print(f"  {name} ended with {ended.returncode}", flush=True)
+            return None
+        group = group_from(json.loads(answer.read_text()))
+    for m in group.measures:
+        state = "met" if m.met else f"NOT MET: {m.reason}"
+        print(f"  {m.what}: {m.figure:,.4g} {m.unit} (ratio {m.ratio:.3g}; {m.aim}: {state})")
+    print(f"  {group.seconds:.0f} s", flush=True)
+    return group
 
 
-def worse(results: dict[str, list[Measure]], committed: dict[str, dict[str, float]]) -> list[str]:
-    """What became worse by more than a quarter since the committed results."""
+def compare(names: list[str], committed: dict[str, Group]) -> int:
+    """0 where no ratio is worse; what is, is measured once more, since a busy machine may have been the reason."""
     found = []
-    for name, measures in results.items():
-        for m in measures:
-            before = committed.get(name, {}).get(m.what)
-            if before is None or not before:
-                continue
-            factor = m.ratio / before if m.lower_is_better else before / max(m.ratio, 1e-12)
-            if factor > _WORSE:
-                found.append(f"{name}: {m.what}: ratio {m.ratio:.3g}, was {before:.3g}")
-    return found
+    for name in names:
+        if name not in committed:
+            print(f"{name}: no committed results to compare with")
+            continue
+        group = run(name)
+        bad = worse(group, committed[name]) if group is not None else {}
+        if bad:
+            print("\n".join(f"  {what}: {how}" for what, how in bad.items()), "\n  once more:", flush=True)
+            group = run(name)
+            again = worse(group, committed[name]) if group is not None else {}
+            bad = {what: how for what, how in again.items() if what in bad}
+        found += [f"{name} failed"] if group is None else [f"{name}: {what}: {how}" for what, how in bad.items()]
+    print("\n".join(found) or "nothing is more than 25 % worse than the committed results")
+    return 1 if found else 0
 
 
 def main() -> int:
-    known = [module.name for module in pkgutil.iter_modules(bench.__path__) if module.name[0] != "_"]
+    """0; 1 where something failed, became worse, or misses its aim for no reason that was measured."""
+    known = (*GROUPS, *LONG)
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(known)}; all where none is given")
     parser.add_argument(
-        "--compare", action="store_true", help="fail where a ratio is 25 %% worse than the committed one"
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(known)}; none: all but {' and '.join(LONG)}"
     )
+    parser.add_argument("--compare", action="store_true", help="fail where a ratio is 25 %% worse than committed")
+    parser.add_argument("--tell", action="store_true", help="only write RESULTS.md and pictures anew from results.json")
+    parser.add_argument("--answer", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    results: dict[str, list[Measure]] = {}
-    for name in given.names or known:
-        print(f"{name} ...", flush=True)
-        results[name] = importlib.import_module(f"bench.{name}").measure()
-        for m in results[name]:
-            print(
-                f"  {m.what}: {m.figure:,.4g} {m.unit} (ratio {m.ratio:.3g}; {m.aim}: {'met' if m.met else 'NOT MET'})"
-            )
-    stored = HERE / "results.json"
-    committed: dict[str, dict[str, float]] = json.loads(stored.read_text()) if stored.exists() else {}
+    if strangers := [name for name in given.names if name not in known]:
+        parser.error(f"no group {', '.join(strangers)}; there are {', '.join(known)}")
+    if given.answer:
+        given.answer.write_text(json.dumps(as_json(measured(given.names[0]))))
+        return 0
+    names, groups = given.names or list(GROUPS), load(_RESULTS)
     if given.compare:
-        found = worse(results, committed)
-        print("\n".join(found) or "nothing is more than 25 % worse than the committed results")
-        return 1 if found else 0
-    if not given.names:
-        stored.write_text(json.dumps({n: {m.what: m.ratio for m in ms} for n, ms in results.items()}, indent=1) + "\n")
-        (HERE / "RESULTS.md").write_text(table(results))
-    return 0 if all(m.met for ms in results.values() for m in ms) else 1
+        return compare(names, groups)
+    failed = []
+    for name in [] if given.tell else names:
+        group = run(name)
+        if group is None:
+            failed.append(name)
+            continue
+        groups[name] = group
+        save(_RESULTS, {one: groups[one] for one in known if one in groups})
+    for name, group in groups.items():
+        if given.tell or name in names:
+            draw(group, HERE / f"{name}.png")
+    (HERE / "RESULTS.md").write_text(told({one: groups[one] for one in known if one in groups}))
+    unexplained = [m for group in groups.values() for m in group.measures if not m.met and not m.reason]
+    return 1 if failed or unexplained else 0
 
 
 if __name__ == "__main__":
