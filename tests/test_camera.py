@@ -248,6 +248,7 @@ def test_picamera2_gives_pictures_with_what_the_sensor_said(pi: pytest.MonkeyPat
     [
         ("none", {"camera": 3}, "camera 3 cannot be opened.*list-cameras"),
         ("fixed", {"focus": "manual"}, "has no AfMode, LensPosition"),
+        ("upright", {"rotation": 180}, "cannot turn.*rotation"),
         ("configure", {}, "cannot be started.*Invalid camera configuration"),
         ("abort", {}, "process has ended"),
     ],

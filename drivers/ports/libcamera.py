@@ -69,15 +69,18 @@ class Libcamera:
         still = Still(**wanted)
         self._quality = still.quality
         camera, half_turn = self._camera, int(still.rotation == 180)
+        transform = self._libcamera.Transform(hflip=half_turn, vflip=half_turn)
         try:
             configuration = camera.create_still_configuration(
                 main={"size": (still.width, still.height)} if still.width else {},
                 raw=None,
-                transform=self._libcamera.Transform(hflip=half_turn, vflip=half_turn),
+                transform=transform,
                 controls=self._controls(still, camera.camera_controls),
                 queue=False,
             )
             camera.configure(configuration)
+            if camera.camera_configuration()["transform"] != transform:  # libcamera leaves out what a camera cannot
+                raise CameraError(f"this camera cannot turn its pictures by 180 degrees; leave rotation out")
             camera.post_callback = self._count
             camera.start()
             settled_ns = boottime_ns() + _SETTLE_NS

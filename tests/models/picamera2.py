@@ -1,6 +1,7 @@
 """A model of picamera2: what `drivers.ports.libcamera` uses of it, with the errors and hangs that are known of it.
 
-MODEL_TROUBLE says which: fixed (a lens that cannot move), configure, abort, hang (once it has settled).
+MODEL_TROUBLE says which: fixed (a lens that cannot move), upright (a sensor that cannot turn), configure, abort, hang
+(once it has settled).
 """
 
 import os
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from libcamera import Transform
 from PIL import Image
 
 TROUBLE = os.environ.get("MODEL_TROUBLE", "")
@@ -85,6 +87,8 @@ class Picamera2:
             raise RuntimeError(f"Invalid camera configuration: {configuration}")
         width, height = configuration["main"]["size"]
         configuration["main"]["size"] = (width - width % 32, height)
+        if TROUBLE == "upright":
+            configuration["transform"] = Transform()
         self.configuration, self.controls = configuration, configuration["controls"]
 
     def camera_configuration(self) -> dict[str, Any]:
