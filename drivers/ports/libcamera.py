@@ -80,7 +80,7 @@ class Libcamera:
             )
             camera.configure(configuration)
             if camera.camera_configuration()["transform"] != transform:  # libcamera leaves out what a camera cannot
-                raise CameraError(f"this camera cannot turn its pictures by 180 degrees; leave rotation out")
+                raise CameraError("this camera cannot turn its pictures by 180 degrees; leave rotation out")
             camera.post_callback = self._count
             camera.start()
             settled_ns = boottime_ns() + _SETTLE_NS
