@@ -111,6 +111,7 @@ def test_an_adapter_that_can_do_neither_is_refused() -> None:
         (errno.ENODEV, "adapter itself is gone"),
         (errno.ETIMEDOUT, "SDA or SCL low"),
         (errno.EACCES, "group i2c"),
+        (errno.EPERM, "DeviceAllow"),
         (errno.EBUSY, "kernel driver"),
         (errno.ENOENT, "raspi-config"),
         (errno.ENOSPC, "No space left"),

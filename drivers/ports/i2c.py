@@ -215,6 +215,7 @@ _MEANINGS = {
     errno.ENOENT: "there is no such bus; enable I2C (`sudo raspi-config nonint do_i2c 0`, or dtparam=i2c_arm=on in"
     " config.txt and `sudo modprobe i2c-dev`), and check `bus`",
     errno.EACCES: "not allowed to open it; add the service's user to the group i2c (`sudo usermod -aG i2c USER`)",
+    errno.EPERM: "not allowed to open it; the service may be kept from devices (DeviceAllow= in its unit)",
     errno.ENOTTY: "this is no I2C bus; `bus` is a number or a path such as /dev/i2c-1",
     errno.EOPNOTSUPP: "the adapter can do neither plain I2C transfers nor SMBus I2C block transfers; use another one",
 }
