@@ -93,6 +93,7 @@ class Daemon:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._end_ns = boottime_ns() + int(_SHUTDOWN_S * 1e9)
         self._stack.close()
 
     def wait(self, notify: Notify) -> int:
@@ -121,7 +122,7 @@ class Daemon:
             return "everything is restarted", True
         done = "; ".join(self._assembly.change(config)) or "nothing has changed"
         logging.getLogger().setLevel(config.agent.log_level.upper())
-        self._config, self._end_ns = config, 0
+        self._config = config
         log.info("configuration reloaded: %s", done)
         return done, False
 
@@ -135,10 +136,8 @@ class Daemon:
         stack.callback(lambda: worker.stop(self._left_s(_JOIN_S)))
 
     def _left_s(self, most_s: float) -> float:
-        """How long a stage may take to stop; the time of all together begins with the first that asks."""
-        now = boottime_ns()
-        self._end_ns = self._end_ns or now + int(_SHUTDOWN_S * 1e9)
-        return max(0.1, min(most_s, (self._end_ns - now) / 1e9))
+        """How long a stage may take to stop; once the daemon ends, all of them together have `_SHUTDOWN_S`."""
+        return max(0.1, min(most_s, (self._end_ns - boottime_ns()) / 1e9)) if self._end_ns else most_s
 
     def _open(self, stack: ExitStack) -> None:
         config, settings = self._config, self._config.agent

@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 
 import agent
+from agent.config.loading import load
+from agent.control import ask
+from agent.daemon import Daemon
 from agent.formats import format_module
+from agent.main_thread import MainThread
 from agent.negative import NegativeWriter, identity_as_json
-from drivers import Block, Channel, Identity
+from drivers import Block, Channel, Identity, boottime_ns
 from drivers.ports.virtual.motion import Motion
 from tests.running import Running, done
 
@@ -324,3 +328,18 @@ length_s = 2
         assert hour.document["streams"][0]["samples"] == 3_600_000
         assert hour.document["end"]["reason"] == "cut off"
         assert done(status)
+
+
+def test_a_daemon_that_has_run_for_long_still_gives_each_read_its_time_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Reads of a second, of which hardly two end in the tenth of one that is left where all time is used up."""
+    monkeypatch.setattr("agent.stream.READ_S", 1.0)
+    path = tmp_path / "config.toml"
+    slow = '[stream.{0}]\ndriver = "veml7700"\nbus = "virtual"\nrate_hz = 0.1\n[recording.{0}]\nstreams = ["{0}"]\n'
+    path.write_text(f'[agent]\ndata_dir = "{tmp_path}/data"\n' + slow.format("light") + slow.format("dark"))
+    with Daemon(load(path), MainThread()):
+        while {stream["state"] for stream in ask(tmp_path / "data", "status")["streams"].values()} != {"running"}:
+            pass
+        monkeypatch.setattr("agent.daemon.boottime_ns", lambda: boottime_ns() + 3600 * 10**9)
+    assert "left behind" not in caplog.text
