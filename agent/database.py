@@ -11,6 +11,7 @@ from typing import Self
 from agent import schema
 from agent.capture import sync_directory
 from agent.quarantine import set_aside
+from agent.write_ahead import lost_commits
 
 _CHECKPOINT_PAGES = 4000
 """Pages of 4 KiB in the write-ahead log before it is copied back: rare on an SD card, 16 MiB at most for long."""
@@ -88,11 +89,15 @@ class Database:
             writer.execute("PRAGMA cache_size = -256")
             writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             writer.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096 * 2}")
+            writer.execute("PRAGMA user_version")  # with the first look at the file SQLite takes over its log
+            lost = killed and lost_commits(wal, self.path.with_name(self.path.name + "-shm"))
             self._prove(writer, reason, owner=owner)
             if killed and self.path.stat().st_size <= _CHECKED_BYTES:
                 (answer,) = writer.execute("PRAGMA quick_check(1)").fetchone()
                 if answer != "ok":
                     raise DatabaseDamaged(answer)
+            if lost:  # what is known stays, and what is only in `captures/` is found again
+                _note(writer, f"the last commits in {wal.name} were damaged")
             reader = self._connection()
             reader.execute("PRAGMA query_only = 1")
             reader.execute("PRAGMA cache_size = -128")
@@ -193,6 +198,11 @@ class Database:
             if self._quarantine is not None:
                 _marker(self.path).write_text(f"{error}\n")
             raise DatabaseDamaged(f"{self.path}: {error}; a new start sets it aside and rebuilds it") from error
+
+
+def _note(connection: sqlite3.Connection, reason: str) -> None:
+    """Notes why `captures/` has to be walked, unless that is noted already."""
+    connection.execute("INSERT INTO note VALUES ('rebuild', ?) ON CONFLICT DO NOTHING", (reason,))
 
 
 def _marker(path: Path) -> Path:

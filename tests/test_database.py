@@ -1,6 +1,8 @@
 """The SQLite file: opened fast, upgraded, replaced when damaged, shared by processes and threads."""
 
 import errno
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -163,6 +165,50 @@ def test_after_a_kill_a_small_file_is_checked_as_a_whole(path: Path) -> None:
         file.write(b"\xff" * (40 * 4096))
     with owned(path) as database:
         assert "damaged" in database.rebuilt_because
+
+
+def killed(path: Path) -> Path:
+    """A copy of the database as a kill would leave it after twenty commits; its write-ahead log."""
+    place = path.parent / "killed"
+    place.mkdir()
+    with owned(path) as database:
+        database.rebuilt()
+    with owned(path) as database:
+        for number in range(20):
+            write(database, f"key {number}", "x" * 5000)
+        for name in (path.name, f"{path.name}-wal"):
+            shutil.copy(path.with_name(name), place)
+    return place / f"{path.name}-wal"
+
+
+def kept(database: Database) -> list[int]:
+    return [number for number in range(20) if note(database, f"key {number}")]
+
+
+@pytest.mark.parametrize(
+    ("frame", "byte", "before"), [(30, 1000, True), (30, 9, True), (0, 0, False), (0, -20, False), (0, -7, False)]
+)
+def test_a_log_damaged_amid_its_commits_asks_for_a_walk_and_keeps_what_is_before(
+    path: Path, frame: int, byte: int, before: bool
+) -> None:
+    log = killed(path)
+    data = bytearray(log.read_bytes())
+    data[32 + frame * (24 + 4096) + byte] ^= 1  # in a page, in its frame, in the header of the log
+    log.write_bytes(data)
+    for _ in range(2):  # and again, until it was done
+        with owned(path.with_name("killed") / path.name) as database:
+            assert kept(database) == list(range(len(kept(database))))
+            assert (0 < len(kept(database)) < 20) == before
+            assert database.rebuilt_because == "the last commits in agent.db-wal were damaged"
+
+
+@pytest.mark.parametrize("cut", [0, 50, 4120 + 4000])
+def test_a_log_that_is_whole_or_whose_last_commit_was_cut_off_asks_for_nothing(path: Path, cut: int) -> None:
+    log = killed(path)
+    os.truncate(log, log.stat().st_size - cut)
+    with owned(log.with_name(path.name)) as database:
+        assert database.rebuilt_because == ""
+        assert kept(database) == list(range(20 if not cut else 19))
 
 
 def test_a_kill_while_setting_aside_is_made_good(path: Path) -> None:
