@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 """The disk's fault and not the negative's: it rests until there is room."""
+_SHORT = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+"""The same of a machine that fails or is short of something, unless others are developed meanwhile."""
 _REST_S = 5.0
 _ATTEMPTS = 2
 """A negative that fails to develop this often goes to quarantine."""
@@ -50,6 +52,8 @@ class Developer:
         self._clock = clock
         self._queue: queue.SimpleQueue[Path] = queue.SimpleQueue()
         self._failures: dict[Path, int] = {}
+        self._short: dict[Path, int] = {}
+        """Negatives that the machine was too short for, and how many others had been developed by then."""
         self._resting: list[Path] = []
         self._waiting: dict[Path, None] = {}
         """All that are not developed yet, with the one in hand."""
@@ -104,8 +108,7 @@ class Developer:
         if self._full:
             log.info("there is room again to develop recordings")
         self._error, self._full = "", False
-        self._failures.pop(negative, None)
-        self._waiting.pop(negative, None)
+        self._forget(negative)
         if capture is None:
             log.info("%s holds no sample, and is gone", negative.name)
             return None
@@ -207,7 +210,11 @@ class Developer:
         return {**document, "segments": segments} if segments else document
 
     def _fail(self, negative: Path, error: Exception) -> None:
-        if isinstance(error, DatabaseWaits) or getattr(error, "errno", None) in _FULL:
+        if (
+            isinstance(error, DatabaseWaits)
+            or getattr(error, "errno", None) in _FULL
+            or self._is_short(negative, error)
+        ):
             for path in self._made_of(negative):  # the disk may be full of just these
                 path.unlink(missing_ok=True)
             self._rest(negative, error)
@@ -219,10 +226,21 @@ class Developer:
             self._queue.put(negative)
             return
         place = set_aside(self._quarantine, [negative, *self._made_of(negative)], str(error))
-        self._failures.pop(negative)
-        self._waiting.pop(negative, None)
+        self._forget(negative)
         self._quarantined += 1
         log.error("%s could not be developed and lies in quarantine (%s): %s", negative.name, place.name, error)
+
+    def _is_short(self, negative: Path, error: Exception) -> bool:
+        """Whether the machine is to blame: nothing else has been developed since it last failed like this."""
+        if not isinstance(error, MemoryError) and getattr(error, "errno", None) not in _SHORT:
+            return False
+        before, self._short[negative] = self._short.get(negative), self._developed
+        return before in (None, self._developed)
+
+    def _forget(self, negative: Path) -> None:
+        self._failures.pop(negative, None)
+        self._short.pop(negative, None)
+        self._waiting.pop(negative, None)
 
     def _rest(self, negative: Path, error: Exception) -> None:
         """Puts it off until the disk or the database is well again, which is said once for all that wait."""

@@ -18,6 +18,7 @@ from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.database import Database, DatabaseDamaged
 from agent.developer import Developer
+from agent.film import Film
 from agent.finishing import Finishing
 from agent.folder import DataFolder
 from agent.formats import csv, wav
@@ -135,6 +136,32 @@ def test_what_fails_twice_goes_to_quarantine_with_all_that_was_made_of_it(
     assert {path.suffix for path in place.iterdir()} == {".txt", ".negative", ".csv"}
     assert "a bug" in (place / "reason.txt").read_text()
     assert list(house.folder.recording.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), OSError(errno.EMFILE, "x"), MemoryError()])
+def test_a_machine_that_fails_or_is_short_is_not_the_negatives_fault(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    negative = house.negative("csv")
+    house.developer.add(negative)
+    with monkeypatch.context() as machine:
+        machine.setattr(Path, "rename", raising(error))
+        for _ in range(5):
+            assert house.developer.step(negative, lambda: None) is None
+    assert house.developer.queued == 1
+    assert house.developer.step(negative, lambda: None)
+    assert (house.developer.queued, house.developer.health()["failed"]) == (0, 0)
+
+
+def test_a_negative_that_alone_cannot_be_read_goes_to_quarantine(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, scan = house.negative("csv"), Film.scan
+    unreadable = raising(OSError(errno.EIO, "Input/output error"))
+    monkeypatch.setattr(Film, "scan", lambda path, breathe: (unreadable if path == bad else scan)(path, breathe))
+    house.developer.add(bad)
+    for hour in range(1, 5):
+        house.developer.step(bad, lambda: None)
+        assert house.developer.step(house.negative("csv", hour=hour), lambda: None)
+    assert house.developer.health() == {"queued": 0, "developed": 4, "failed": 1, "error": ""}
 
 
 def test_a_negative_that_somebody_deleted_stops_nobody(house: House) -> None:
