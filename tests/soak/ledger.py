@@ -55,7 +55,8 @@ def balance(voyage: Voyage, status: dict[str, Any]) -> Account:
         for capture in (c for c in of_life if c.recording == "photos"):
             account.pictures += 1
             (payload,) = capture.payloads
-            if not picture_is(capture.document["streams"][0]["first"], capture.path(payload).read_bytes()):
+            frame = capture.document["streams"][0]["picture"]["frame"]
+            if not picture_is(frame, capture.path(payload).read_bytes()):
                 account.complaints.append(f"{payload.file} is not the picture that was taken")
     return account
 

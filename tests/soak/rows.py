@@ -83,7 +83,7 @@ class RowLedger:
         """What the device itself calls it."""
         self._known = int(((life.ended_ns - life.begun_ns) / 1e9 + 5) * RATE_HZ)
         self._jumps: list[_Jump] = []
-        self._in_files = 0
+        self._in_files: list[Range] = []
         """Lost, by the gaps in files."""
 
     def follow(self, captures: list[Capture]) -> list[str]:
@@ -108,14 +108,15 @@ class RowLedger:
         exact = all(gap["exact"] for gap in before)
         account.lost_exact += sum(gap["samples"] for gap in before if gap["exact"])
         account.lost_estimated += sum(gap["samples"] for gap in before if not gap["exact"])
-        self._in_files += lost
+        inside = [(gap["first"], gap["first"] + gap["samples"]) for gap in before]
+        self._in_files += inside
         expected = self._device + first - self.due
         device, wrong = self._sensor.find(rows, max(0, expected), self._known)
         off = device - expected
         if device < 0:
             yield f"{name}: rows {first} to {first + len(rows) - 1} were never sent"
         elif first - self.due > lost:  # the device may have lost more meanwhile, which stands in no file
-            missing = without([(self.due, first)], [(g["first"], g["first"] + g["samples"]) for g in before])
+            missing = without([(self.due, first)], inside)
             self._jumps.append(_Jump(name, first, missing, off, device < self._device))
         elif (off or lost) and self.due and not self._right(off, 0 if exact else lost, device < self._device):
             kind = "exact" if exact else "estimated"
@@ -147,9 +148,9 @@ class RowLedger:
         counted = lost = seen = 0
         if life.status:
             said, stream = life.status["recordings"][self._stream], life.status["streams"][self._stream]
-            lost = max(0, stream["lost"] - self._in_files)
-            counted = said["dropped"] + said["unrecorded"] + lost
             seen = stream["samples"] + stream["lost"]
+            lost = max(0, stream["lost"] - sum(end - begin for begin, end in self._in_files if end <= seen))
+            counted = said["dropped"] + said["unrecorded"] + lost
         jumped = [piece for jump in self._jumps for piece in jump.missing]
         left = without(jumped, self._destroyed)
         account.damaged += length(jumped) - length(left)
@@ -167,6 +168,8 @@ class RowLedger:
         account.with_the_daemon += late
         for jump in self._jumps:
             hidden = lost or bool(late) or length(jump.missing) > length(without(jump.missing, self._destroyed))
+            if jump.anew or (jump.off < 0 and self._reopened()):
+                continue
             if not self._right(jump.off, length(jump.missing) if hidden else 0, jump.anew):
                 kind = "estimates among them" if hidden else "none estimated"
                 yield f"{jump.name}: before row {jump.first} the device counts {jump.off} more ({kind})"
