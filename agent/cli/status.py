@@ -154,4 +154,8 @@ def _disk(disk: dict[str, Any]) -> str:
         parts.append(
             f"{size(disk['written_bytes_per_hour'])} written and {number(disk['syncs_per_hour'])} syncs an hour"
         )
-    return f"Disk: {', '.join(parts)}."
+    waiting = disk.get("sync_undated")
+    undated = (
+        f" {number(waiting)} pictures wait for the clock to be set, since their names are dates." if waiting else ""
+    )
+    return f"Disk: {', '.join(parts)}.{undated}"
