@@ -154,8 +154,7 @@ def _disk(disk: dict[str, Any]) -> str:
         parts.append(
             f"{size(disk['written_bytes_per_hour'])} written and {number(disk['syncs_per_hour'])} syncs an hour"
         )
-    waiting = disk.get("sync_undated")
-    undated = (
-        f" {number(waiting)} pictures wait for the clock to be set, since their names are dates." if waiting else ""
-    )
+    undated = ""
+    if waiting := disk.get("sync_undated"):
+        undated = f" {number(waiting)} pictures wait for the clock to be set, since their names are dates."
     return f"Disk: {', '.join(parts)}.{undated}"
