@@ -43,7 +43,8 @@ class PictureTaker:
         facts = self.camera.start(self._wanted)
         self._due_ns = boottime_ns()
         setup = {**self._setup, "width": facts.width, "height": facts.height, **facts.setup}
-        return Identity(facts.model, 1 / self._interval_s if self._interval_s else 0.0, setup=setup)
+        rate_hz = 1 / self._interval_s if self._interval_s else 0.0
+        return Identity(facts.model, rate_hz, setup=setup, serial=facts.serial)
 
     def snap(self) -> None:
         self._snaps.put(None)

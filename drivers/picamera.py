@@ -35,6 +35,9 @@ class Settings:
         "auto: continuously, where the lens can move; manual: at lens_position", "auto", choices=("auto", "manual")
     )
     lens_position: float = option("dioptres (1 / metres, 0 is infinity) where focus is manual", 0.0, at_least=0)
+    settle_s: float = option(
+        "seconds that exposure and white balance get before the first picture", 1.5, at_least=0, at_most=10
+    )
     hung_after_s: float = option(
         "seconds without a frame after which the camera counts as hung and is opened again; long exposures come on top",
         10.0,
@@ -62,8 +65,8 @@ class Settings:
     def open(self) -> PictureTaker:
         """Starts the camera's process. Raises DriverError."""
         still = Still(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Still)})
-        wanted = dataclasses.asdict(still)
-        setup = dict(wanted)
+        setup = dataclasses.asdict(still)
+        wanted = {**setup, "settle_s": self.settle_s}
         if self.awb != "manual":
             del setup["red_gain"], setup["blue_gain"]
         if self.focus != "manual":

@@ -229,7 +229,16 @@ def picture_of_pi(settings: Settings) -> tuple[Identity, Block]:
 def test_picamera2_gives_pictures_with_what_the_sensor_said(pi: pytest.MonkeyPatch) -> None:
     before_ns = boottime_ns()
     identity, block = picture_of_pi(
-        Settings(width=322, height=240, exposure_us=20000, gain=2, awb="daylight", focus="manual", lens_position=1.5)
+        Settings(
+            width=322,
+            height=240,
+            exposure_us=20000,
+            gain=2,
+            awb="daylight",
+            focus="manual",
+            lens_position=1.5,
+            settle_s=0.2,
+        )
     )
     assert identity.model == "imx708"
     assert identity.setup["width"] == 320, "as the hardware aligned it"
@@ -267,7 +276,7 @@ def test_a_frontend_that_times_out_is_given_up_and_ended(pi: pytest.MonkeyPatch,
     pi.setenv("MODEL_TROUBLE", "hang")
     camera = open_camera("drivers.ports.libcamera", {"camera": 0}, patience_s=1.5)
     try:
-        camera.start(dataclasses.asdict(Still()))
+        camera.start({**dataclasses.asdict(Still()), "settle_s": 0.1})
         if asked:
             camera.ask()
         deadline = boottime_ns() + 10_000_000_000

@@ -288,3 +288,19 @@ def test_cameras(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = worst(list(cameras(scene)))
     assert found.state == "fail" and "python3-picamera2" in found.remedy
     assert worst(list(cameras(machine(tmp_path, run=programs())))).state == "ok"
+
+
+def test_webcams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.doctor.cameras.reads_webcams", lambda: True)
+    webcam = "/dev/v4l/by-id/usb-046d_C920_12AB-video-index0"
+    config = f'[stream.cam]\ndriver = "v4l2camera"\ncamera = "{webcam}"\n'
+    scene = machine(tmp_path, config, files={webcam[1:]: ""}, run=programs())
+    (found,) = cameras(scene)
+    assert found.state == "ok" and webcam in found.seen
+    monkeypatch.setattr("agent.doctor.cameras.reads_webcams", lambda: False)
+    found = worst(list(cameras(scene)))
+    assert found.state == "fail" and "capture-agent[v4l2]" in found.remedy
+    monkeypatch.setattr("agent.doctor.cameras.reads_webcams", lambda: True)
+    scene.path(webcam[1:]).rename(scene.path("dev/v4l/by-id/usb-other-video-index0"))
+    found = worst(list(cameras(scene)))
+    assert found.state == "fail" and "there is /dev/v4l/by-id/usb-other-video-index0" in found.seen

@@ -67,6 +67,21 @@ def test_what_cannot_be_recorded_just_so_is_said_and_noted(tmp_path: Path, monke
     assert "# Found, and not recorded: one line = 1\n" in text
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_webcam_becomes_a_stream_where_its_library_is(
+    tmp_path: Path, installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.doctor.cameras.reads_webcams", lambda: installed)
+    files = {f"dev/v4l/by-id/usb-046d_C920-video-index{index}": "" for index in (0, 1)}
+    found = attached(machine(tmp_path, files={**PI, **files}, open_bus=Chips().opened, run=programs()))
+    path = "/dev/v4l/by-id/usb-046d_C920-video-index0"
+    if installed:
+        (webcam,) = found.candidates
+        assert (webcam.driver, webcam.options, webcam.pictures) == ("v4l2camera", {"camera": path}, True)
+    else:
+        assert any(f"webcam {path} needs linuxpy" in remark for remark in found.remarks)
+
+
 def test_a_real_daemon_runs_what_was_written(tmp_path: Path, new: Path) -> None:
     run("setup", "--yes", "--virtual", "--output", new, "--data", tmp_path / "data")
     assert set(load(new).streams) == {"mpu6050", "ssi", "picamera"}

@@ -53,7 +53,9 @@ def _nodes(scene: Scene, settings: object) -> Iterator[Path]:
         yield scene.path(f"dev/i2c-{bus}" if isinstance(bus, int) else str(bus).lstrip("/"))
     if port is not None:
         yield scene.path(str(port).lstrip("/"))
-    if camera is not None:
+    if isinstance(camera, str):
+        yield scene.path(camera.lstrip("/"))
+    elif camera is not None:
         for pattern in ("dev/media*", "dev/video*", "dev/dma_heap/*"):
             yield from scene.glob(pattern)
 

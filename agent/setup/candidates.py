@@ -102,6 +102,11 @@ def _cameras(scene: Scene, progress: Callable[[str], None]) -> Iterator[Candidat
             yield Candidate(f"camera {number}, an {sensor}", "picamera", {"camera": number} if number else {}, True)
         else:
             yield f"camera {number}, an {sensor}, needs picamera2: {cameras.LIBRARY}"
+    for path in cameras.webcams(scene):
+        if cameras.reads_webcams():
+            yield Candidate(f"webcam {path.rpartition('/')[2]}", "v4l2camera", {"camera": path}, True)
+        else:
+            yield f"webcam {path} needs linuxpy: {cameras.WEBCAMS}"
 
 
 def _settings(driver: str) -> type[Any]:

@@ -36,6 +36,8 @@ class Facts:
     height: int
     setup: Mapping[str, Value] = dataclasses.field(default_factory=dict)
     """What else shapes its pictures, as the hardware has it."""
+    serial: str = ""
+    """Serial number of this very camera, where it has one."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

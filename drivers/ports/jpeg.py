@@ -1,10 +1,32 @@
-"""The outer structure of a JPEG: its segments, and whether the file is whole, without decoding it."""
+"""The outer structure of a JPEG: its segments, whether the file is whole, what a webcam left out. None is decoded."""
 
 from collections.abc import Iterator
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
-SOS = 0xDA
+SOS, DHT = 0xDA, 0xC4
 APP0, APP1 = 0xE0, 0xE1
+
+_K33 = (
+    (0x00, "00010501010101010100000000000000", "000102030405060708090a0b"),  # DC luminance
+    (
+        0x10,  # AC luminance
+        "0002010303020403050504040000017d",
+        "01020300041105122131410613516107227114328191a1082342b1c11552d1f02433627282090a161718191a25262728292a3435"
+        "363738393a434445464748494a535455565758595a636465666768696a737475767778797a838485868788898a92939495969798"
+        "999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae1e2e3e4e5e6e7e8e9eaf1f2f3f4"
+        "f5f6f7f8f9fa",
+    ),
+    (0x01, "00030101010101010101010000000000", "000102030405060708090a0b"),  # DC chrominance
+    (
+        0x11,  # AC chrominance
+        "00020102040403040705040400010277",
+        "000102031104052131061241510761711322328108144291a1b1c109233352f0156272d10a162434e125f11718191a262728292a"
+        "35363738393a434445464748494a535455565758595a636465666768696a737475767778797a82838485868788898a9293949596"
+        "9798999aa2a3a4a5a6a7a8a9aab2b3b4b5b6b7b8b9bac2c3c4c5c6c7c8c9cad2d3d4d5d6d7d8d9dae2e3e4e5e6e7e8e9eaf2f3f4"
+        "f5f6f7f8f9fa",
+    ),
+)
+"""Class and destination, counts by length, values: tables K.3 to K.6 of ITU-T T.81."""
 
 
 def segments(jpeg: bytes) -> Iterator[tuple[int, int, int]]:
@@ -45,3 +67,31 @@ def missing(jpeg: bytes) -> str:
     except ValueError as error:
         return str(error)
     return "" if jpeg.endswith(EOI, scan) else "does not end as a JPEG"
+
+
+def standalone(frame: bytes) -> bytes:
+    """A frame of Motion JPEG as a file of its own, its picture data untouched.
+
+    Webcams leave out the Huffman tables, which are always the same, and fill their buffers up after the end.
+    Source: UVC payload specification 1.5, Motion JPEG, section 3.3; ITU-T T.81, B.2.4.2 and K.3.3.
+    """
+    end = frame.rfind(EOI)
+    frame = frame[: end + len(EOI)] if end > 0 else frame
+    try:
+        found = list(segments(frame))
+    except ValueError:
+        return frame  # not whole, which whoever takes it sees
+    if any(marker == DHT for marker, _, _ in found):
+        return frame
+    _, scan, _ = found[-1]
+    return frame[:scan] + _usual_tables() + frame[scan:]
+
+
+def _usual_tables() -> bytes:
+    """The four Huffman tables of ITU-T T.81, K.3.3, in one segment.
+
+    FF C4   length   class, place   16 counts, of codes with 1 to 16 bits   their values   (four times)
+    u8 u8   u16      u8             16 bytes                                n bytes
+    """
+    tables = b"".join(bytes([place]) + bytes.fromhex(counts) + bytes.fromhex(values) for place, counts, values in _K33)
+    return b"\xff\xc4" + (2 + len(tables)).to_bytes(2, "big") + tables

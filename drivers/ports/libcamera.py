@@ -9,9 +9,6 @@ from drivers.ports import boottime_ns
 from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, Value, serve
 from drivers.ports.virtual import Wire
 
-_SETTLE_NS = 1_500_000_000
-"""How long exposure and white balance get to settle before the first picture."""
-
 _SCALARS = {
     "AnalogueGain": "analogue_gain",
     "DigitalGain": "digital_gain",
@@ -66,7 +63,7 @@ class Libcamera:
         self._frames = 0
 
     def start(self, wanted: Mapping[str, Any]) -> Facts:
-        still = Still(**wanted)
+        still = Still(**{field.name: wanted[field.name] for field in dataclasses.fields(Still)})
         self._quality = still.quality
         camera, half_turn = self._camera, int(still.rotation == 180)
         transform = self._libcamera.Transform(hflip=half_turn, vflip=half_turn)
@@ -83,7 +80,7 @@ class Libcamera:
                 raise CameraError("this camera cannot turn its pictures by 180 degrees; leave rotation out")
             camera.post_callback = self._count
             camera.start()
-            settled_ns = boottime_ns() + _SETTLE_NS
+            settled_ns = boottime_ns() + round(wanted["settle_s"] * 1e9)
             while boottime_ns() < settled_ns:
                 camera.capture_request().release()
             width, height = camera.camera_configuration()["main"]["size"]

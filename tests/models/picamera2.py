@@ -104,7 +104,7 @@ class Picamera2:
     def _frames(self) -> None:
         """The camera's thread: a frame after the other, for who waits for one, and through the callback."""
         while not self._closed:
-            if TROUBLE == "hang" and time.monotonic() > self._begun + 1.8:
+            if TROUBLE == "hang" and time.monotonic() > self._begun + 0.5:
                 return
             time.sleep(FRAME_S)
             with self._wanted:
