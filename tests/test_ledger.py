@@ -1,6 +1,7 @@
 """The soak's ledger finds what is wrong; and one short voyage, whose faults are fixed, balances."""
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ from tests.soak.truth import RATE_HZ, Sensor
 from tests.soak.voyage import Life
 
 
-def stream(*destroyed: Range, unrecorded: int = 0, lost: int = 0, how: str = "term") -> tuple[RowLedger, Account]:
+def stream(
+    *destroyed: Range, unrecorded: int = 0, lost: int = 0, troubled: Iterable[str] = ()
+) -> tuple[RowLedger, Account]:
     """The ledger of the IMU in a life of twenty seconds, and its account."""
     account = Account()
     status: dict[str, Any] = {
         "recordings": {"imu": {"dropped": 0, "unrecorded": unrecorded}},
         "streams": {"imu": {"lost": lost, "samples": 4000, "reopened": 0}},
     }
-    return RowLedger(Life(0, int(20e9), how, status), "imu", account, destroyed=destroyed), account
+    return RowLedger(Life(0, int(20e9), "kill", status, set(troubled)), "imu", account, destroyed=destroyed), account
 
 
 ROWS = Sensor("imu").rows(0, 4000)
@@ -72,13 +75,13 @@ def test_a_gap_that_was_not_recorded_has_its_length_unless_something_estimated_i
         assert ("the device counts" in "".join(found.missing())) == wrong
 
 
-def test_only_a_daemon_that_ended_by_itself_takes_counters_with_it() -> None:
-    for how, wrong in (("exit 70", False), ("kill", True)):
-        found, account = stream(how=how)
+def test_only_a_life_in_trouble_takes_counters_with_it() -> None:
+    for troubled, wrong in ({"write_errors"}, False), ({"sigkill"}, True):
+        found, account = stream(troubled=troubled)
         list(found.run("a", 0, ROWS[:4000], []))
         list(found.run("b", 4100, Sensor("imu").rows(4100, 100), []))
         assert bool(list(found.missing())) == wrong
-        assert account.with_the_daemon == 100
+        assert account.untold == 100
 
 
 def test_ranges() -> None:

@@ -3,27 +3,13 @@
 from typing import Any
 
 from agent.capture import Capture
-from tests.soak.rows import Account, RowLedger, overlapping
+from tests.soak.rows import HARMLESS, Account, RowLedger, overlapping
 from tests.soak.truth import picture_is
 from tests.soak.union import Union, quarantine
 from tests.soak.voyage import Life, Voyage
 
 LONGEST_NS = 500_000_000
 """What a kill may cost at most."""
-HARMLESS = {
-    "sigkill",
-    "killed_at_start",
-    "killed_while_sending",
-    "two_daemons",
-    "slow_fsync",
-    "database_locked",
-    "broker_gone",
-    "broker_frozen",
-    "target_fails",
-    "archive_away",
-    "clock_step",
-}
-"""Faults in spite of which a kill costs no more than that."""
 
 
 def balance(voyage: Voyage, status: dict[str, Any]) -> Account:
@@ -38,11 +24,7 @@ def balance(voyage: Voyage, status: dict[str, Any]) -> Account:
         gone = {c.name for u, c in union.captures.items() if u not in union.here} - voyage.damaged
         account.complaints += [f"{name} is at its targets and no longer here, which nobody asked for" for name in gone]
     for number, life in enumerate(voyage.lives):
-        of_life = [
-            capture
-            for capture in union.captures.values()
-            if life.begun_ns <= capture.document["start"]["boot_time_ns"] <= life.ended_ns
-        ]
+        of_life = [capture for capture in union.captures.values() if life.holds(capture)]
         for stream in ("imu", "mcu"):
             destroyed = overlapping(voyage.destroyed[stream], life)
             garbles = any("garble" in line for line in voyage.schedule[stream])

@@ -21,7 +21,7 @@ _WORDS = {
     "unrecorded": "samples not written, and counted so (a disk that was full or failed)",
     "damaged": "samples that the harness destroyed on the disk, each in a file it had read before",
     "garbled": "samples changed on the line past its own checksum",
-    "with_the_daemon": "samples missing at the end of lives that the daemon ended by itself, whose counters went too",
+    "untold": "samples missing behind the last status of a life in trouble, whose counters went with it",
     "pictures": "pictures, each compared with the camera's",
     "captures": "captures",
     "delivered": "deliveries, each file compared",

@@ -8,13 +8,30 @@ import numpy as np
 
 from agent.capture import Capture
 from agent.formats import format_module
-from tests.soak.truth import AXES, RATE_HZ, Sensor
+from tests.soak.truth import AXES, Sensor
 from tests.soak.voyage import Life
 
 _SHARE = 0.0002
 """Of a gap whose length is estimated: how wrong that may be, beside one sample, before it counts as off."""
-_HALT = 0.1 * RATE_HZ
+_TAKEN_S = 0.5
+"""For how long a status may know of rows before the recording has taken them, and counted those it cannot write."""
+_HALT_S = 0.1
 """How far off it may be at most: a machine that halts while it looks at a chip cannot tell when it looked."""
+
+HARMLESS = {
+    "sigkill",
+    "killed_at_start",
+    "killed_while_sending",
+    "two_daemons",
+    "slow_fsync",
+    "database_locked",
+    "broker_gone",
+    "broker_frozen",
+    "target_fails",
+    "archive_away",
+    "clock_step",
+}
+"""Faults in spite of which nothing is lost, but for what a kill may cost."""
 
 Range = tuple[int, int]
 """Rows from the first to before the second."""
@@ -38,8 +55,8 @@ class Account:
     """Rows that the harness destroyed on the disk: of files it had looked into before."""
     garbled: int = 0
     """Rows changed on the line that the line's own checksum let through."""
-    with_the_daemon: int = 0
-    """Rows that came after the last status of a life that ended by itself, whose counters went with it."""
+    untold: int = 0
+    """Rows that came after the last status of a life that was in trouble, whose counters went with it."""
     pictures: int = 0
     captures: int = 0
     delivered: int = 0
@@ -76,12 +93,12 @@ class RowLedger:
         self._life, self._stream, self._account = life, stream, account
         self._destroyed = tuple(destroyed)
         self._garbles = garbles
-        self._sensor = Sensor(stream)
+        self._sensor = Sensor(stream, life.rate_hz)
         self.due = 0
         """Index of the next row."""
         self._device = 0
         """What the device itself calls it."""
-        self._known = int(((life.ended_ns - life.begun_ns) / 1e9 + 5) * RATE_HZ)
+        self._known = int(((life.ended_ns - life.begun_ns) / 1e9 + 5) * life.rate_hz)
         self._jumps: list[_Jump] = []
         self._in_files: list[Range] = []
         """Lost, by the gaps in files."""
@@ -137,7 +154,7 @@ class RowLedger:
             return True
         self._account.estimates_off += 1
         self._account.samples_off += abs(off)
-        return abs(off) <= _HALT
+        return abs(off) <= _HALT_S * self._life.rate_hz
 
     def _reopened(self) -> bool:
         return bool(self._life.status and self._life.status["streams"][self._stream]["reopened"])
@@ -154,20 +171,21 @@ class RowLedger:
         jumped = [piece for jump in self._jumps for piece in jump.missing]
         left = without(jumped, self._destroyed)
         account.damaged += length(jumped) - length(left)
-        early = length(without(left, [(seen, 1 << 62)]))
-        late = length(left) - early
-        account.unrecorded += early
-        if early > counted:
-            yield f"{early} rows are in no file, and {counted} are counted ({left[:5]})"
+        told = length(without(left, [(seen - int(_TAKEN_S * life.rate_hz), 1 << 62)]))
+        untold = max(0, length(left) - max(told, counted))
+        account.unrecorded += length(left) - untold
+        account.untold += untold
+        if told > counted:
+            yield f"{told} rows are in no file, and {counted} are counted ({left[:5]})"
         # what was counted and is not missing can only be after the last row that is there, or where files were damaged
         behind = max(0, seen - self.due) + (length(self._destroyed) + lost if self._destroyed else 0)
-        if counted > early + behind:
-            yield f"{counted} rows are counted as lost, and {early} are missing, {behind} behind the last ({left[:5]})"
-        if late and not life.how.startswith("exit"):
-            yield f"{late} rows are in no file, behind the last status of a life that did not end by itself"
-        account.with_the_daemon += late
+        if counted > length(left) + behind:
+            missing = length(left)
+            yield f"{counted} rows are counted as lost, and {missing} are missing, {behind} behind the last: {left[:5]}"
+        if untold and life.troubled <= HARMLESS:
+            yield f"{untold} rows are in no file, behind the last status of a life without trouble ({left[:5]})"
         for jump in self._jumps:
-            hidden = lost or bool(late) or length(jump.missing) > length(without(jump.missing, self._destroyed))
+            hidden = lost or bool(untold) or length(jump.missing) > length(without(jump.missing, self._destroyed))
             if jump.anew or (jump.off < 0 and self._reopened()):
                 continue
             if not self._right(jump.off, length(jump.missing) if hidden else 0, jump.anew):

@@ -22,8 +22,8 @@ Rows = npt.NDArray[Any]
 class Sensor:
     """The rows of one stream, from the power-on of its device."""
 
-    def __init__(self, stream: str) -> None:
-        self._motion = Motion(SEEDS[stream], RATE_HZ)
+    def __init__(self, stream: str, rate_hz: float = RATE_HZ) -> None:
+        self._motion = Motion(SEEDS[stream], rate_hz)
         self._rows = self._motion.rows(0, _STEP)
 
     def rows(self, first: int, count: int) -> Rows:

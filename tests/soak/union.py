@@ -5,10 +5,8 @@ import json
 from pathlib import Path
 
 from agent.capture import Capture
+from tests.soak.ship import OWED
 from tests.soak.voyage import Voyage
-
-OWED = {"imu": ("one", "two", "archive"), "mcu": ("one", "two"), "photos": ("two", "archive")}
-"""The targets of each recording."""
 
 
 class Union:

@@ -15,68 +15,16 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent import control
+from agent.capture import Capture
 from drivers import boottime_ns
 from tests.mosquitto import PROGRAM, Mosquitto
 from tests.running import Running, sampling
 from tests.soak.far import Server
 from tests.soak.layout import Layout, Range
-from tests.soak.truth import PICTURE, RATE_HZ, SEEDS
+from tests.soak.ship import configuration
+from tests.soak.truth import RATE_HZ
 
 FIU = tuple(Path("/usr/lib/fiu") / name for name in ("fiu_run_preload.so", "fiu_posix_preload.so"))
-_CONFIG = f"""
-[stream.imu]
-driver = "mpu6050"
-bus = "virtual"
-rate_hz = {RATE_HZ}
-virtual = {{ seed = {SEEDS["imu"]}, faults = IMU_FAULTS }}
-
-[stream.mcu]
-driver = "ssi"
-port = "virtual"
-virtual = {{ seed = {SEEDS["mcu"]}, rate_hz = {RATE_HZ}, samples_per_packet = 5, faults = MCU_FAULTS }}
-
-[stream.cam]
-driver = "picamera"
-camera = "virtual"
-interval_s = 1.0
-width = {PICTURE[0]}
-height = {PICTURE[1]}
-virtual = {{ seed = {SEEDS["cam"]} }}
-
-[recording.imu]
-streams = ["imu"]
-format = ["mcap"]
-length_s = 1.3
-targets = ["one", "two", "archive"]
-
-[recording.mcu]
-streams = ["mcu"]
-format = ["csv"]
-length_s = 1.7
-targets = ["one", "two"]
-
-[recording.photos]
-streams = ["cam"]
-format = ["jpeg"]
-picture_name = "full"
-targets = ["two", "archive"]
-
-[target.one]
-kind = "http"
-url = "ONE/{{name}}/{{file}}"
-connect_timeout_s = 2.0
-idle_timeout_s = 2.0
-
-[target.two]
-kind = "http"
-url = "TWO/{{file}}"
-connect_timeout_s = 2.0
-idle_timeout_s = 2.0
-
-[target.archive]
-kind = "directory"
-path = "{{folder}}/archive"
-"""
 _SLOW = """\
 import os, time
 _real = os.fsync, os.fdatasync
@@ -107,6 +55,16 @@ class Life:
     """The faults that it lived through."""
     sampled_ns: int = 0
     """When every stream was seen to have brought something."""
+    boot_id: str = ""
+    """Of the boot that it was in, where there are several."""
+    rate_hz: float = RATE_HZ
+    """Of its sensors."""
+
+    def holds(self, capture: Capture) -> bool:
+        """Whether the capture began in it."""
+        start = capture.document["start"]
+        here = self.begun_ns <= start["boot_time_ns"] <= self.ended_ns
+        return here and self.boot_id in ("", start["boot_id"])
 
 
 class Voyage(Running):
@@ -137,10 +95,8 @@ class Voyage(Running):
         self._stack = contextlib.ExitStack()
         (folder / "archive").mkdir(parents=True)
         (folder / "data").mkdir()
-        config = _CONFIG.replace("ONE", self.one.url).replace("TWO", self.two.url)
         self.schedule = _schedule(chance) if sensors else {"imu": [], "mcu": []}
-        for stream, lines in self.schedule.items():
-            config = config.replace(f"{stream.upper()}_FAULTS", str(lines).replace("'", '"'))
+        config = configuration(self.one.url, self.two.url, folder / "archive", schedule=self.schedule)
         self.broker = Mosquitto(folder / "broker") if PROGRAM is not None else None
         if self.broker is not None:
             config += self.broker.table()
@@ -261,14 +217,21 @@ class Voyage(Running):
         return True
 
     def kill(self) -> None:
-        """At once, while it is well."""
+        """At once, whatever it does; its counters are asked for shortly before."""
         assert self.process is not None
+        self._last_words()
+        time.sleep(self.chance.uniform(0, 0.2))
         self.life.ended_ns, self.life.how = boottime_ns(), "kill"
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
+    def _last_words(self) -> None:
+        with contextlib.suppress(control.NoDaemon, control.CommandError, OSError, ValueError):
+            self.life.status = control.ask(self.data, "status", timeout=0.5)
+
     def end(self) -> int:
         """SIGTERM; the exit code."""
+        self._last_words()
         code, _ = self.terminate(60)
         self.life.ended_ns, self.life.how = boottime_ns(), "term"
         return code

@@ -1,0 +1,77 @@
+"""The configuration of the daemon that the soak puts to sea: its streams, recordings and targets."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.soak.truth import PICTURE, RATE_HZ, SEEDS
+
+OWED = {"imu": ("one", "two", "archive"), "mcu": ("one", "two"), "photos": ("two", "archive")}
+"""The targets of each recording."""
+
+
+def configuration(
+    one: str,
+    two: str,
+    archive: Path,
+    *,
+    schedule: Mapping[str, Sequence[str]],
+    rate_hz: float = RATE_HZ,
+    longer: float = 1.0,
+) -> str:
+    """All but the [agent] table. `schedule`: the faults of each sensor; `longer`: each capture, by this factor."""
+    faults = {stream: json.dumps(list(lines)) for stream, lines in schedule.items()}
+    return f"""
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = {rate_hz}
+virtual = {{ seed = {SEEDS["imu"]}, faults = {faults["imu"]} }}
+
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = {{ seed = {SEEDS["mcu"]}, rate_hz = {rate_hz}, samples_per_packet = 5, faults = {faults["mcu"]} }}
+
+[stream.cam]
+driver = "picamera"
+camera = "virtual"
+interval_s = 1.0
+width = {PICTURE[0]}
+height = {PICTURE[1]}
+virtual = {{ seed = {SEEDS["cam"]} }}
+
+[recording.imu]
+streams = ["imu"]
+format = ["mcap"]
+length_s = {1.3 * longer}
+targets = ["one", "two", "archive"]
+
+[recording.mcu]
+streams = ["mcu"]
+format = ["csv"]
+length_s = {1.7 * longer}
+targets = ["one", "two"]
+
+[recording.photos]
+streams = ["cam"]
+format = ["jpeg"]
+picture_name = "full"
+targets = ["two", "archive"]
+
+[target.one]
+kind = "http"
+url = "{one}/{{name}}/{{file}}"
+connect_timeout_s = 2.0
+idle_timeout_s = 2.0
+
+[target.two]
+kind = "http"
+url = "{two}/{{file}}"
+connect_timeout_s = 2.0
+idle_timeout_s = 2.0
+
+[target.archive]
+kind = "directory"
+path = "{archive}"
+"""
