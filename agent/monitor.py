@@ -174,6 +174,12 @@ def _problems(
         for n, t in targets.items()
         if t["state"] == "waits for the clock to be set"
     ]
+    found += [
+        f"target {n}: captures wait that may be there already, since the database was made anew: capture-agent"
+        f" reconcile {n} --repair, or capture-agent outbox retry --target {n} to send them all"
+        for n, t in targets.items()
+        if t["unsure"]
+    ]
     found += [f"target {n} refused {t['refused']} captures" for n, t in targets.items() if t["refused"]]
     if disk["sync_error"]:
         found.append(f"disk: {disk['sync_error']}")

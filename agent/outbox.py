@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from agent.database import Database
-from agent.parcel import COLUMNS, Backoff, Counts, Outcome, Parcel
+from agent.parcel import COLUMNS, HELD_NS, UNSURE, Backoff, Counts, Outcome, Parcel
 
 __all__ = ["Backoff", "Counts", "Outbox", "Outcome", "Parcel"]
 
@@ -20,9 +20,8 @@ _SLICE = 500
 
 _STATES = ("waiting", "leased", "delivered", "refused", "dropped")
 _PENDING = ("waiting", "leased", "refused")
-_HELD_NS = 2**62
-"""When a parcel is due whose capture waits for its date: not in this boot, unless that comes."""
 _HELD = "the date of this capture is not known yet"
+_UNSURE = "it may be there already: the database was made anew"
 _DROP = "state = 'dropped', due_boot = NULL, due_ns = NULL, lease = NULL, progress = NULL, error = ?1"
 
 
@@ -44,14 +43,20 @@ class Outbox:
         owed: Iterable[tuple[str, int, Sequence[str]]],
         delays_s: Mapping[str, float] = MappingProxyType({}),
         held: Collection[str] = (),
+        *,
+        unsure: Collection[str] = (),
     ) -> None:
         """Adds a parcel for each target of each (capture uuid, bytes, targets), in the caller's transaction.
 
-        `delays_s`: how long a target's parcels rest at first; those `held` do until `let_go`, or the next boot. What is
-        there already stays as it is. LookupError where a capture is not in the catalogue.
+        `delays_s`: how long a target's parcels rest at first; those `held` do until `let_go`, or the next boot; those
+        `unsure` until a person has asked their target. What is there already stays as it is. LookupError where a
+        capture is not in the catalogue.
         """
-        due = {target: self._now() + int(delay_s * 1e9) for target, delay_s in delays_s.items() if delay_s}
-        due.update(dict.fromkeys(held, _HELD_NS))
+        due = {
+            target: (self.boot_id, self._now() + int(delay_s * 1e9)) for target, delay_s in delays_s.items() if delay_s
+        }
+        due.update(dict.fromkeys(held, (self.boot_id, HELD_NS)))
+        due.update(dict.fromkeys(unsure, (UNSURE, HELD_NS)))
         for capture, size, targets in owed:
             row = connection.execute("SELECT id, revision FROM capture WHERE uuid = ?", (capture,)).fetchone()
             if row is None:
@@ -62,8 +67,8 @@ class Outbox:
                 [
                     (
                         *(row[0], target, row[1], size),
-                        *((self.boot_id, due[target]) if target in due else (None, None)),
-                        _HELD if target in held else None,
+                        *due.get(target, (None, None)),
+                        _UNSURE if target in unsure else _HELD if target in held else None,
                     )
                     for target in targets
                 ],
@@ -73,15 +78,19 @@ class Outbox:
         """Makes the parcels of a capture ready that were held until its date is known, in the caller's transaction."""
         connection.execute(
             "UPDATE parcel SET due_boot = NULL, due_ns = NULL, error = NULL"
-            " WHERE capture = (SELECT id FROM capture WHERE uuid = ?) AND state = 'waiting' AND due_ns = ?",
-            (capture, _HELD_NS),
+            " WHERE capture = (SELECT id FROM capture WHERE uuid = ?) AND state = 'waiting' AND due_ns = ?"
+            " AND due_boot < ?",
+            (capture, HELD_NS, UNSURE),
         )
 
-    def holds(self, target: str) -> bool:
-        """Whether parcels of this target are held until the date of their capture is known."""
+    def holds(self, target: str) -> str:
+        """What parcels of this target are held for: `reconcile`, before `the clock to be set`; empty where none are."""
         sql = "SELECT 1 FROM parcel WHERE target = ? AND state = 'waiting' AND due_boot = ? AND due_ns = ? LIMIT 1"
         with self._database.reading() as connection:
-            return connection.execute(sql, (target, self.boot_id, _HELD_NS)).fetchone() is not None
+            for boot, what in ((UNSURE, "reconcile"), (self.boot_id, "the clock to be set")):
+                if connection.execute(sql, (target, boot, HELD_NS)).fetchone() is not None:
+                    return what
+        return ""
 
     def amend(self, connection: sqlite3.Connection, capture: str, revision: int, targets: Sequence[str]) -> None:
         """Owes a new revision again to those of `targets` which have the capture, or are just taking it, unless their
@@ -124,7 +133,7 @@ class Outbox:
     def _wake(self, connection: sqlite3.Connection, target: str, count: int, now: int) -> None:
         """Makes up to `count` of the parcels ready whose rest or lease is over; those of another boot always are."""
         for state in ("leased", "waiting"):
-            for due in ("due_boot = ?2 AND due_ns <= ?3", "due_boot < ?2", "due_boot > ?2"):
+            for due in ("due_boot = ?2 AND due_ns <= ?3", "due_boot < ?2", f"due_boot > ?2 AND due_boot < '{UNSURE}'"):
                 connection.execute(
                     "UPDATE parcel SET state = 'waiting', due_boot = NULL, due_ns = NULL, lease = NULL WHERE id IN ("  # noqa: S608  our own words
                     f"SELECT id FROM parcel WHERE target = ?1 AND state = '{state}' AND {due} LIMIT ?4)",
@@ -139,7 +148,11 @@ class Outbox:
         backoff = backoff or Backoff()
         now = self._now()
         delivered = [outcome for outcome in outcomes if outcome.kind == "delivered"]
-        others = [self._next(outcome, backoff, now) for outcome in outcomes if outcome.kind != "delivered"]
+        others = [
+            outcome.next(backoff, (self.boot_id, now), self._jitter)
+            for outcome in outcomes
+            if outcome.kind != "delivered"
+        ]
         durable = bool(delivered) or any(values[0] == "refused" for values in others)
         with self._database.transaction(durable=durable) as connection:
             settled = connection.executemany(
@@ -161,21 +174,6 @@ class Outbox:
                 " error = coalesce(?, error), lease = NULL WHERE id = ? AND lease = ? AND state = 'leased'",
                 others,
             )
-
-    def _next(self, outcome: Outcome, backoff: Backoff, now: int) -> tuple[Any, ...]:
-        """(state, attempts to add, boot and time it is due, error, id, lease) of a parcel that was not delivered."""
-        parcel, error, attempts = outcome.parcel, outcome.error or None, int(outcome.kind == "failed")
-        where = (parcel.id, parcel.lease)
-        given_up = attempts and backoff.max_attempts is not None and parcel.attempts + 1 >= backoff.max_attempts
-        if outcome.kind == "refused" or given_up:
-            return ("refused", attempts, None, None, error, *where)
-        if outcome.kind == "released":
-            return ("waiting", 0, None, None, None, *where)
-        rest_s = outcome.after_s
-        if outcome.kind == "failed":
-            longest_s = min(backoff.cap_s, backoff.base_s * 2.0 ** min(parcel.attempts, 60))
-            rest_s = max(outcome.after_s, longest_s * self._jitter.random())
-        return ("waiting", attempts, self.boot_id, now + int(rest_s * 1e9), error, *where)
 
     def progress(self, parcel: Parcel, state: Mapping[str, Any]) -> None:
         """Remembers how far an upload has come. A power cut may lose the last ones, which only repeats work."""
@@ -207,7 +205,7 @@ class Outbox:
         """Makes what rests after failures, and (with `refused`) what was refused or held, ready at once, with no
         failures counted; of a target, of a capture (uuid), of all. How many."""
         change = "state = 'waiting', attempts = 0, due_boot = NULL, due_ns = NULL, error = iif(?1 = '', error, ?1)"
-        wheres = [f"state = 'waiting' AND due_boot > '' AND due_ns < {_HELD_NS}"]
+        wheres = [f"state = 'waiting' AND due_boot > '' AND due_ns < {HELD_NS}"]
         if refused:
             wheres = ["state = 'waiting' AND due_boot > ''", "state = 'refused'"]
         return self._change(change, "", wheres, (target, capture))
@@ -279,15 +277,17 @@ class Outbox:
         return found
 
     def list(self, target: str | None = None, state: str | None = None, *, limit: int = 100) -> Sequence[Parcel]:
-        """Up to `limit` parcels of each target, oldest first; without a state: all that are not settled for good."""
+        """Up to `limit` parcels of each target, oldest first; without a state: all that are not settled for good.
+        State `unsure` has those of `waiting` that may have been delivered before the database was made anew."""
         found: list[Parcel] = []
         with self._database.reading() as connection:
             for name in self._targets() if target is None else [target]:
                 for each in _PENDING if state is None else [state]:
-                    if each not in _STATES:
-                        raise ValueError(f"{each!r} is no state of a parcel; there is {', '.join(_STATES)}")
+                    if each not in (*_STATES, "unsure"):
+                        raise ValueError(f"{each!r} is no state of a parcel; there is {', '.join(_STATES)}, unsure")
+                    where = f"'waiting' AND due_boot = '{UNSURE}'" if each == "unsure" else f"'{each}'"
                     rows = connection.execute(
-                        f"{COLUMNS} WHERE target = ? AND state = '{each}' ORDER BY parcel.id LIMIT ?", (name, limit)
+                        f"{COLUMNS} WHERE target = ? AND state = {where} ORDER BY parcel.id LIMIT ?", (name, limit)
                     )
                     found += map(Parcel.of, rows)
         return found
@@ -295,9 +295,10 @@ class Outbox:
     def due_s(self, target: str) -> float | None:
         """Seconds until a parcel of this target is due, 0 where one is ready; None where nothing is owed."""
         with self._database.reading() as connection:
-            for due in ("due_boot IS NULL AND due_ns IS NULL", "due_boot < ?2", "due_boot > ?2"):
+            others = f"due_boot > ?2 AND due_boot < '{UNSURE}'"
+            for due in ("due_boot IS NULL AND due_ns IS NULL", "due_boot < ?2", others):
                 sql = f"SELECT 1 FROM parcel WHERE target = ?1 AND state = 'waiting' AND {due} LIMIT 1"  # noqa: S608
-                if connection.execute(sql, (target, self.boot_id)[: 1 + due.count("?")]).fetchone():
+                if connection.execute(sql, (target, self.boot_id)[: 1 + ("?2" in due)]).fetchone():
                     return 0.0
             times = [
                 connection.execute(

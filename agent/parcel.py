@@ -2,12 +2,20 @@
 
 import dataclasses
 import json
+import random
 from collections.abc import Mapping
 from typing import Any
 
 COLUMNS = """SELECT parcel.id, capture.uuid, capture.name, capture.day, target, state, parcel.revision, parcel.size,
     attempts, lease, progress, receipt, error FROM parcel JOIN capture ON capture.id = parcel.capture """
 """What `Parcel.of` takes."""
+
+
+HELD_NS = 2**62
+"""When a parcel is due that is held: not in its boot."""
+UNSURE = "~"
+"""The boot in which a parcel is due that may have been delivered before the database was made anew: in none, since this
+sorts after the ids of all boots. It waits for a person."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -86,6 +94,22 @@ class Outcome:
     def final(self) -> bool:
         """Whether the target says that nothing can be amended there."""
         return bool((self.receipt or {}).get("final"))
+
+    def next(self, backoff: "Backoff", now: tuple[str, int], jitter: random.Random) -> tuple[Any, ...]:
+        """(state, attempts to add, boot and time it is due, error, id, lease) of a parcel that was not delivered; `now`
+        is the boot and its time in nanoseconds."""
+        parcel, error, attempts = self.parcel, self.error or None, int(self.kind == "failed")
+        where = (parcel.id, parcel.lease)
+        given_up = attempts and backoff.max_attempts is not None and parcel.attempts + 1 >= backoff.max_attempts
+        if self.kind == "refused" or given_up:
+            return ("refused", attempts, None, None, error, *where)
+        if self.kind == "released":
+            return ("waiting", 0, None, None, None, *where)
+        rest_s = self.after_s
+        if self.kind == "failed":
+            longest_s = min(backoff.cap_s, backoff.base_s * 2.0 ** min(parcel.attempts, 60))
+            rest_s = max(self.after_s, longest_s * jitter.random())
+        return ("waiting", attempts, now[0], now[1] + int(rest_s * 1e9), error, *where)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

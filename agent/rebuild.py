@@ -35,7 +35,8 @@ def rebuild(
     quarantine: Path,
     advance: Callable[[int], None],
 ) -> Rebuilt:
-    """Walks `captures/`, oldest day first: every capture is catalogued and owed again.
+    """Walks `captures/`, oldest day first: every capture is catalogued and owed again, as far as its targets recognise
+    what they have; to others it is owed once a person has asked them.
 
     Captures whose payloads are gone or have another size, and files that belong to no sidecar, go to quarantine.
     `advance` hears the count so far after each batch; what it raises abandons the walk, and the next start begins it
@@ -46,7 +47,8 @@ def rebuild(
     def record(group: Sequence[Capture]) -> None:
         with database.transaction(durable=False) as connection:
             catalogue.add(connection, group)
-            owing.owe(connection, group)
+            for found_again in (True, False):  # or just being finished, and sent nowhere yet
+                owing.owe(connection, [c for c in group if _is_old(c) is found_again], found_again=found_again)
 
     for folder in sorted(path for path in captures.iterdir() if path.is_dir()):
         settled = _settled(folder)
@@ -130,6 +132,11 @@ def _each(
         except ValueError as error:
             _report(set_aside(quarantine, [capture.sidecar, *capture.files], str(error)), str(error))
     return taken
+
+
+def _is_old(capture: Capture) -> bool:
+    """Whether it was finished before this walk began: what is being finished has two names."""
+    return capture.sidecar.stat().st_nlink == 1
 
 
 def _settled(folder: Path) -> set[str]:

@@ -1,13 +1,14 @@
 """Reconciling: what a platform has is held against what was delivered to it; what is missing there is owed again."""
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from agent.capture import Capture, Payload
 from agent.catalogue import Catalogue
 from agent.database import Database
 from agent.outbox import Outbox
-from agent.parcel import Parcel
+from agent.parcel import UNSURE, Parcel
 from agent.query import Query
 from agent.sync.making import needed
 from agent.targets import Receipt, Refused, Target, chosen
@@ -26,27 +27,41 @@ class Verdict:
     """uuid."""
     name: str
     found: str
-    """there, missing, differs, or gone (from this device: nothing can be compared or sent again)."""
+    """there, missing, differs, gone (from this device: nothing can be compared or sent again), or deleted (there, by a
+    person here: it is not asked for)."""
     why: str
     parcel: int
     size: int
+    unsure: bool = False
+    """It waits since the database was made anew, and may never have been delivered."""
+    files: tuple[str, ...] = ()
+    """What the platform knows them by, where it has them."""
 
 
 def reconcile(
     name: str, target: Target, *, catalogue: Catalogue, outbox: Outbox, since_ns: int | None = None
 ) -> Iterator[Verdict]:
-    """Of each capture begun since then that counts as delivered to the target called `name`, in the order of start.
+    """Of each capture begun since then that counts as delivered to the target called `name`, or may have been before
+    the database was made anew, in the order of start.
 
     Payloads are compared, by name, size and hash as far as the platform tells them; sidecars are not. Refused where the
     target cannot be asked; otherwise raises as `put`.
     """
     if not isinstance(target, Inventoried):
         raise Refused(f"{name} is of a kind that nobody can ask what it has")
-    parcels = {parcel.capture: parcel for parcel in outbox.list(name, "delivered", limit=_MANY)}
+    parcels = {
+        parcel.capture: parcel
+        for state in ("dropped", "unsure", "delivered")
+        for parcel in outbox.list(name, state, limit=_MANY)
+        if state != "dropped" or "deleted" in (parcel.receipt or {})
+    }
     asked: list[tuple[Capture, Receipt]] = []
     for entry in catalogue.find(Query(since_ns=since_ns)):
         parcel = parcels.get(entry.uuid)
         if parcel is None:
+            continue
+        if parcel.state == "dropped":
+            yield Verdict(entry.uuid, entry.name, "deleted", parcel.error, parcel.id, parcel.size)
             continue
         try:
             capture = catalogue.load(entry)
@@ -84,12 +99,24 @@ def there(
 
 
 def owe_again(database: Database, verdicts: Sequence[Verdict]) -> int:
-    """Owes what is missing, as if it had not been delivered; how many."""
+    """Owes what is missing or was deleted there, as if it had not been delivered; how many. Of what waits since the
+    database was made anew, what is there counts as delivered from now on."""
+    ready = "state = 'waiting', attempts = 0, due_boot = NULL, due_ns = NULL, receipt = NULL, progress = NULL"
+    unsure = f"state = 'waiting' AND due_boot = '{UNSURE}'"
     with database.transaction(durable=True) as connection:
+        connection.executemany(
+            "UPDATE parcel SET state = 'delivered', due_boot = NULL, due_ns = NULL, error = NULL, receipt = ?"  # noqa: S608
+            f" WHERE id = ? AND {unsure}",
+            [(json.dumps({"found": v.files}), v.parcel) for v in verdicts if v.unsure and v.found == "there"],
+        )
         return connection.executemany(
-            "UPDATE parcel SET state = 'waiting', attempts = 0, receipt = NULL, progress = NULL, error = ?"
-            " WHERE id = ? AND state = 'delivered'",
-            [(f"found missing there: {v.why}", v.parcel) for v in verdicts if v.found == "missing"],
+            f"UPDATE parcel SET {ready}, error = ?"  # noqa: S608
+            f" WHERE id = ? AND (state IN ('delivered', 'dropped') OR {unsure})",
+            [
+                (f"not there: {verdict.why}", verdict.parcel)
+                for verdict in verdicts
+                if verdict.found in ("missing", "deleted")
+            ],
         ).rowcount
 
 
@@ -100,8 +127,11 @@ def _verdicts(
     there: dict[str, Held] = {item.file: item for item in target.inventory(asked)}
     for capture, receipt in asked:
         parcel = parcels[capture.uuid]
-        found, why = _compared(_expected(capture, target.formats, receipt), there)
-        yield Verdict(capture.uuid, capture.name, found, why, parcel.id, parcel.size)
+        expected = _expected(capture, target.formats, receipt)
+        found, why = _compared(expected, there)
+        ids = tuple(there[item.file].id for item in expected if item.file in there)
+        unsure = parcel.state == "waiting"
+        yield Verdict(capture.uuid, capture.name, found, why, parcel.id, parcel.size, unsure, ids)
 
 
 def _expected(capture: Capture, formats: tuple[str, ...], receipt: Receipt) -> list[Held]:

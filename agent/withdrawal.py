@@ -3,36 +3,20 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.capture import short_id
 from agent.catalogue import Catalogue
 from agent.database import Database
 from agent.query import Entry, Query
-from agent.targets import Failed, Later, Receipt, Refused, Unreachable
-
-Remove = Callable[[str, Receipt], None]
-"""Of a target: takes back the capture (uuid) that it gave this receipt for; raises as `put` does."""
+from agent.removal import Fate, Remove, asked
 
 _PAUSE_S = 0.2
 
 
 class OnItsWay(Exception):
     """A capture is being sent just now; the message says which and what to do."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Fate:
-    """What became of one capture at one target."""
-
-    capture: str
-    """uuid."""
-    target: str
-    state: str
-    """removed; by hand: nobody but a person can; failed: to be tried again."""
-    said: str
-    """Where it lies, or why it failed."""
 
 
 class Withdrawal:
@@ -99,7 +83,8 @@ class Withdrawal:
             fate = self._at_target(entry.uuid, target, receipt, begun=bool(begun))
             fates += [fate] if fate else []
             if fate is None or fate.state != "failed":
-                left = {"left": receipt} if fate and fate.state == "by hand" else {}
+                left: dict[str, Any] = {"left": receipt} if fate and fate.state == "by hand" else {}
+                left |= {"stays": fate.stays} if fate and fate.stays else {}
                 kept.append((json.dumps({"withdrawn": self._today, **left}), number))
         self._catalogue.delete([entry.uuid])
         self._forget(entry, kept, names=all(fate.state != "failed" for fate in fates))
@@ -110,17 +95,9 @@ class Withdrawal:
         if not receipt:
             said = "it may have arrived in part: what was sent was never confirmed"
             return Fate(uuid, target, "by hand", said) if begun else None
-        remove = self._targets.get(target)
-        where = json.dumps(receipt, ensure_ascii=False)
-        if remove is None:
-            return Fate(uuid, target, "by hand", where)
-        try:
-            remove(uuid, receipt)
-        except Refused as error:
-            return Fate(uuid, target, "by hand", f"{error}: {where}")
-        except (Unreachable, Failed, Later, OSError) as error:
-            return Fate(uuid, target, "failed", str(error))
-        return Fate(uuid, target, "removed", "")
+        if "deleted" in receipt:
+            return Fate(uuid, target, "removed", "", tuple(receipt.get("stays", ())))
+        return asked(self._targets.get(target), uuid, target, receipt)
 
     def _forget(self, entry: Entry, kept: Sequence[tuple[str, int]], *, names: bool) -> None:
         """Keeps receipts; with `names`, nothing by which it could be found as somebody's stays."""

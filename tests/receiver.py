@@ -135,6 +135,8 @@ class Receiver:
         if request.method == "HEAD":
             content = self.files.get(request.path)
             return Fault(404) if content is None else Fault(200, (("Content-Length", str(len(content))),))
+        if request.method == "DELETE":
+            return Fault(404 if self.files.pop(request.path, None) is None else 204)
         self.stores.append(request.path)
         self.files[request.path] = content
         return fault

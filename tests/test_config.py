@@ -83,7 +83,7 @@ def test_a_good_file_becomes_settings(tmp_path: Path) -> None:
     assert list(config.formats["walk"]) == ["csv", "mcap"]
     assert config.recordings["photos"].streams == ("cam",), "one value stands for a list of one"
     assert config.targets["archive"].kind == "directory"
-    assert config.targets["archive"].delivery == Delivery(undated="send")
+    assert config.targets["archive"].delivery == Delivery(undated="send", after_rebuild="send")
 
 
 def test_six_different_mistakes_are_six_reports(tmp_path: Path) -> None:

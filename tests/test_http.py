@@ -117,7 +117,7 @@ class FormServer(Server):
 
 
 class TestForm(NetworkContract):
-    tells = False
+    tells = removes = False
 
     @pytest.fixture
     def far(self, tmp_path):

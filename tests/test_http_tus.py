@@ -56,7 +56,7 @@ def big(tmp_path):
 
 
 class TestTus(NetworkContract):
-    tells = False
+    tells = removes = False
 
     @pytest.fixture
     def far(self, far):

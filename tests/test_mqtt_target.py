@@ -70,6 +70,8 @@ def far(broker: Mosquitto, tmp_path: Path) -> Iterator[Far]:
 
 
 class TestContract(TargetContract):
+    tells = removes = False
+
     def test_a_big_file_needs_no_memory(self, far, target, tmp_path):
         """It is refused, and not even read."""
         with pytest.raises(Refused, match="most_kb = 1000"):

@@ -37,7 +37,7 @@ def capture(tmp_path):
 
 
 class TestPresigned(NetworkContract):
-    tells = False
+    tells = removes = False
 
     @pytest.fixture
     def far(self, far):

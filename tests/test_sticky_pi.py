@@ -48,6 +48,7 @@ class TestStickyPi(NetworkContract):
 
     @pytest.fixture
     def far(self, far):
+        far.model.admins.add("bay3")
         return far
 
     @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from agent.targets.directory import Settings as DirectorySettings
 from agent.targets.http import Settings as HttpSettings
 from agent.withdrawal import OnItsWay, Withdrawal
 from tests.captures import make_capture
-from tests.receiver import Fault, Receiver, Request
+from tests.receiver import Fault, Receiver
 from tests.recorded import run
 
 SUBJECT = "Ada-Lovelace"
@@ -54,18 +54,10 @@ url = "{url}/tus/"
 """
 
 
-class Shelf(Receiver):
-    """A server from which files can be deleted."""
-
-    def take(self, request: Request, content: bytes, fault: Fault) -> Fault:
-        if request.method != "DELETE":
-            return super().take(request, content, fault)
-        return Fault(204) if self.files.pop(request.path, None) is not None else Fault(404)
-
-
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    with Shelf() as shelf:
+def shelf() -> Iterator[Receiver]:
+    """A server from which files can be deleted."""
+    with Receiver() as shelf:
         yield shelf
 
 
@@ -84,7 +76,7 @@ def delivered(catalogue: Catalogue, outbox: Outbox, capture: Capture, **targets:
 
 
 @pytest.fixture
-def place(tmp_path: Path, home: Home, shelf: Shelf) -> Path:
+def place(tmp_path: Path, home: Home, shelf: Receiver) -> Path:
     """A data folder with three captures, two of them of the subject, at three targets; and its configuration."""
     (tmp_path / "config.toml").write_text(CONFIG.format(folder=tmp_path, url=shelf.url))
     data = tmp_path / "data"
@@ -127,7 +119,7 @@ def rows(place: Path) -> list[dict[str, Any]]:
         return [{"name": e.name, "standing": e.standing} for e in catalogue.find(Query(deleted=True))]
 
 
-def test_everything_of_a_subject_goes_and_no_name_stays(place: Path, shelf: Shelf) -> None:
+def test_everything_of_a_subject_goes_and_no_name_stays(place: Path, shelf: Receiver) -> None:
     assert len(shelf.files) == 6 and len(list((place / "archive").rglob("*.*"))) >= 6
     said = withdraw(place, "--subject", SUBJECT)
     assert "2 captures" in said and "archive: 2 removed" in said and "lab: 2 removed" in said
@@ -156,7 +148,7 @@ def test_everything_of_a_subject_goes_and_no_name_stays(place: Path, shelf: Shel
     assert "0 captures" in withdraw(place, "--subject", SUBJECT)
 
 
-def test_what_failed_is_found_again(place: Path, shelf: Shelf) -> None:
+def test_what_failed_is_found_again(place: Path, shelf: Receiver) -> None:
     shelf.faults.append(Fault(503))
     assert "failed" in withdraw(place, "--subject", SUBJECT, code=1)
     assert "1 captures" in withdraw(place, "--subject", SUBJECT), "only the one that failed"
@@ -223,7 +215,7 @@ def test_a_folder_only_gives_up_what_is_this_captures(tmp_path: Path, home: Home
         gone.remove(capture.uuid, {**receipt, "path": str(tmp_path / "unmounted")})
 
 
-def test_a_server_is_asked_for_its_own_files_alone(tmp_path: Path, home: Home, shelf: Shelf) -> None:
+def test_a_server_is_asked_for_its_own_files_alone(tmp_path: Path, home: Home, shelf: Receiver) -> None:
     lab = HttpSettings(url=shelf.url + "/captures/{file}").open(home)
     capture = make_capture(tmp_path / "captures", labels={"a": 1})
     receipt = lab.put(capture, Progress())

@@ -9,7 +9,7 @@ from agent.cli.place import JSON_OPTION, ask_if_running, with_data_dir
 from agent.cli.show import number, print_json, print_table, size
 from agent.cli.store import stored
 
-_STATES = ("waiting", "leased", "refused", "delivered", "dropped")
+_STATES = ("waiting", "unsure", "leased", "refused", "delivered", "dropped")
 _TARGET = click.option("--target", help="Of this target alone.")
 _CAPTURE = click.option("--capture", help="Of this capture alone: its uuid or name.")
 

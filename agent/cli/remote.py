@@ -1,4 +1,4 @@
-"""`capture-agent remote NAME`: what a target has of this device's captures, listed, shown and fetched back."""
+"""`capture-agent remote NAME`: what a target has of this device's captures, listed, shown, fetched back and deleted."""
 
 import contextlib
 import dataclasses
@@ -14,9 +14,11 @@ from agent.cli.reached import SINCE_OPTION, reached
 from agent.cli.show import print_json, print_table, size
 from agent.cli.store import stored
 from agent.config.loading import load
+from agent.database import Database
 from agent.query import Query
 from agent.reconcile import there
-from agent.targets import Failed, Refused, Target
+from agent.removal import delete_there
+from agent.targets import Failed, Refused, Removing, Target
 from agent.targets._inventory import Fetching, Held
 
 Found = tuple[Target, Iterator[tuple[Capture, Held]]]
@@ -26,10 +28,7 @@ Found = tuple[Target, Iterator[tuple[Capture, Held]]]
 @click.argument("name")
 @click.pass_context
 def remote(ctx: click.Context, name: str) -> None:
-    """Ask the target NAME what it has of captures that were delivered to it and are still known here.
-
-    To delete what it has, withdraw: capture-agent withdraw --capture CAPTURE.
-    """
+    """Ask the target NAME what it has of captures that were delivered to it and are still known here."""
     ctx.obj = name
 
 
@@ -73,6 +72,41 @@ def download(name: str, capture: str, output: Path, config: Path) -> None:
     if not count:
         raise click.ClickException(f"{name} has nothing of {capture}")
     click.echo(f"{count} files are in {output}")
+
+
+@remote.command
+@click.argument("which", nargs=-1, required=True, metavar="CAPTURE...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@CONFIG_OPTION
+@JSON_OPTION
+@click.pass_context
+def delete(ctx: click.Context, which: tuple[str, ...], yes: bool, config: Path, as_json: bool) -> None:
+    """Delete these captures at the target, for good; here, nothing is deleted, and nothing is sent again by itself.
+
+    Deletes what this device delivered, and nothing else. Exit code 1: something is not deleted, and it is said why. To
+    delete here, too: capture-agent withdraw --capture CAPTURE.
+    """
+    name: str = ctx.obj
+    loaded = load(config)
+    data_dir = existing(loaded.agent.data_dir)
+    with stored(data_dir) as (catalogue, _), reached(loaded, name) as target, Database(data_dir / "agent.db") as at:
+        entries = {entry.uuid: entry for entry in map(catalogue.entry, which)}
+        if not yes:
+            lost = sum(entry.deleted for entry in entries.values())
+            more = f", {lost} of which are not on this device any more" if lost else ""
+            click.confirm(f"Delete {len(entries)} captures at {name}{more}, for good?", abort=True)
+        remove = target.remove if isinstance(target, Removing) else None
+        fates = list(delete_there(at, name, remove, list(entries)))
+    if as_json:
+        print_json({"target": name, "captures": [dataclasses.asdict(fate) for fate in fates]})
+    else:
+        stays = {fate.capture: "stays there: " + "; ".join(fate.stays) for fate in fates if fate.stays}
+        rows = [(entries[fate.capture].name, fate.state, stays.get(fate.capture, fate.said)) for fate in fates]
+        print_table(["Capture", "Is", "Why, or what stays~"], rows)
+        if any(fate.state == "removed" for fate in fates):
+            again = f"capture-agent reconcile {name} --repair would send them again"
+            click.echo(click.wrap_text(f"Nothing is sent there again by itself; {again}.", 80))
+    ctx.exit(1 if any(fate.state in ("by hand", "failed", "on its way") for fate in fates) else 0)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ COMMANDS = {
     "configurations": ("agent.cli.configurations:configurations", "List and show capture configurations."),
     "outbox": ("agent.cli.outbox:outbox", "List, retry and drop what is owed to targets."),
     "reconcile": ("agent.cli.reconcile:reconcile", "Find what is missing at a target, and send it again."),
-    "remote": ("agent.cli.remote:remote", "List, show and download what a target has."),
+    "remote": ("agent.cli.remote:remote", "List, show, download and delete what a target has."),
     "label": ("agent.cli.ask:label", "Label what is recorded from now on."),
     "session": ("agent.cli.ask:session", "Say whose captures begin from now on."),
     "mark": ("agent.cli.ask:mark", "Mark this moment in what is being recorded."),

@@ -20,8 +20,9 @@ from agent.device import identify
 from agent.folder import DataFolder
 from agent.negative import NegativeError, NegativeReader
 from agent.query import Query
+from agent.removal import Fate, Remove
 from agent.targets import Home, Removing
-from agent.withdrawal import Fate, OnItsWay, Remove, Withdrawal
+from agent.withdrawal import OnItsWay, Withdrawal
 
 _WAIT_S = 30.0
 Pair = tuple[str, str]
@@ -93,6 +94,9 @@ def _tell(fates: list[Fate]) -> None:
     removed = [fate.target for fate in fates if fate.state == "removed"]
     for target in sorted(set(removed)):
         click.echo(f"{target}: {removed.count(target)} removed")
+    stays = sorted({(fate.target, each) for fate in fates for each in fate.stays})
+    if stays:
+        print_table(["Target", "What stays there~"], stays)
     left = [(fate.target, fate.capture, fate.state, fate.said) for fate in fates if fate.state != "removed"]
     if left:
         print_table(["Target", "Capture~", "Is", "Where, or why~"], left)

@@ -22,6 +22,7 @@ from agent.mqtt.settings import MqttSettings
 from agent.recording import RecordingSettings
 from agent.sync import Delivery
 from agent.targets import NeedsDate, TargetSettings
+from agent.targets._inventory import Recognising
 from drivers import DriverSettings
 from drivers.settings import check, option
 
@@ -244,6 +245,9 @@ class _Reading:
         if delivery and delivery.undated == "kind":
             needs_date = isinstance(settings, NeedsDate) and settings.needs_date
             delivery = dataclasses.replace(delivery, undated="wait" if needs_date else "send")
+        if delivery and delivery.after_rebuild == "kind":
+            recognises = not isinstance(settings, Recognising) or settings.recognises
+            delivery = dataclasses.replace(delivery, after_rebuild="send" if recognises else "wait")
         return settings and delivery and TargetConfig(name, table["kind"], settings, delivery)
 
     def _formats(self, name: str, recording: RecordingSettings) -> dict[str, FormatSettings]:

@@ -131,8 +131,8 @@ class Sync:
     def health(self) -> dict[str, dict[str, Any]]:
         """By target: kind, state, what is owed and since when, what was done since the start.
 
-        `state` is idle, sending, `waits for ...` (hours or a link), failing (it answers, but takes nothing),
-        unreachable, paused or stopped.
+        `state` is idle, sending, `waits for ...` (hours, a link, the clock, reconcile), failing (it answers, but takes
+        nothing), unreachable, paused or stopped. `unsure`: captures wait for reconcile.
         """
         counts, wall_ns = self._outbox.counts(), self._clock.wall_ns()
         found = {}
@@ -149,8 +149,10 @@ class Sync:
                 "excluded": self._excluded(name),
                 **courier.health(),
             }
-            if found[name]["state"] == "idle" and count.owed and self._outbox.holds(name):
-                found[name]["state"] = "waits for the clock to be set"
+            held = self._outbox.holds(name) if count.owed else ""
+            found[name]["unsure"] = held == "reconcile"
+            if found[name]["state"] == "idle" and held:
+                found[name]["state"] = f"waits for {held}"
         return found
 
     def _named(self, name: str | None) -> list[Courier]:

@@ -34,6 +34,12 @@ class Delivery:
         "kind",
         choices=("kind", "wait", "send"),
     )
+    after_rebuild: str = option(
+        "captures that were found again when the database had to be made anew: wait until `capture-agent reconcile` has"
+        " asked what is there, or send; kind: wait where the target cannot recognise what comes twice",
+        "kind",
+        choices=("kind", "wait", "send"),
+    )
     windows: tuple[str, ...] = option(
         'times of day, local, in which uploads begin, such as "22:00-06:00"; empty: always', ()
     )

@@ -37,8 +37,11 @@ class Owing:
         self._deliveries = dict(deliveries)
         self._recordings = {**gone, **recordings}
 
-    def owe(self, connection: sqlite3.Connection, captures: Sequence[Capture]) -> None:
-        """Owes finished captures to whom they are for, in the caller's transaction; the log tells of each exclusion."""
+    def owe(self, connection: sqlite3.Connection, captures: Sequence[Capture], *, found_again: bool = False) -> None:
+        """Owes finished captures to whom they are for, in the caller's transaction; the log tells of each exclusion.
+
+        `found_again`: nobody knows what has been delivered, so targets that would not recognise it are to be asked.
+        """
         for capture in captures:
             owed = []
             for target in self._recordings.get(capture.recording, ()):
@@ -47,7 +50,7 @@ class Owing:
                     log.info("%s is not for %s: %s", capture.name, target, why)
                 else:
                     owed.append(target)
-            self._owe(connection, capture, owed)
+            self._owe(connection, capture, owed, found_again=found_again)
 
     def owe_again(self, connection: sqlite3.Connection, capture: Capture) -> None:
         """Owes an amended capture, in the caller's transaction: to whom it was owed, and to those whose rules take it
@@ -67,8 +70,11 @@ class Owing:
         delivery = self._deliveries.get(target)
         return "" if delivery is None else excluded(delivery, capture)
 
-    def _owe(self, connection: sqlite3.Connection, capture: Capture, targets: Sequence[str]) -> None:
+    def _owe(
+        self, connection: sqlite3.Connection, capture: Capture, targets: Sequence[str], *, found_again: bool = False
+    ) -> None:
         delays = {name: self._deliveries[name].delay_s for name in targets if name in self._deliveries}
         undated = may_be_dated(capture, self._outbox.boot_id)
         held = {name for name in delays if undated and self._deliveries[name].undated == "wait"}
-        self._outbox.owe(connection, [(capture.uuid, capture.size, targets)], delays, held)
+        unsure = {name for name in delays if found_again and self._deliveries[name].after_rebuild == "wait"}
+        self._outbox.owe(connection, [(capture.uuid, capture.size, targets)], delays, held, unsure=unsure)

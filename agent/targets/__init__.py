@@ -183,11 +183,14 @@ class Probing(Protocol):
 
 @runtime_checkable
 class Removing(Protocol):
-    """Optional, for a target: can take back what it was given, for `capture-agent withdraw`."""
+    """Optional, for a target: takes back what it was given, for `capture-agent withdraw` and `remote NAME delete`."""
 
-    def remove(self, capture: str, receipt: Receipt) -> None:
-        """Removes the capture (uuid) that this receipt was given for. Raises as `put`; Refused, which says why, where
-        only a person can."""
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Removes the capture (uuid) that this receipt was given for, and nothing else; what is gone already is no
+        fault. What of it stays there all the same, in words without names of people; empty where nothing does.
+
+        Raises as `put`; Refused, which says why, where only a person can.
+        """
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -35,6 +35,16 @@ class Inventoried(Target, Protocol):
 
 
 @runtime_checkable
+class Recognising(Protocol):
+    """Optional, for settings of a target: says whether it recognises a capture that it was given before, when nothing
+    but the capture is known here any more. Without it: it does."""
+
+    @property
+    def recognises(self) -> bool:
+        """False: what comes again is there again, or nobody can be sure."""
+
+
+@runtime_checkable
 class Fetching(Inventoried, Protocol):
     """Optional, for a target: gives back what it has, for `capture-agent remote NAME download`."""
 

@@ -5,7 +5,7 @@ import hashlib
 import urllib.parse
 from collections.abc import Callable, Sequence
 
-from agent.targets import Receipt, Unreachable
+from agent.targets import Receipt, Refused, Unreachable
 from agent.targets._objectstore_objects import Found, InParts, Item, Part, as_base64, once, receipt, tried
 from agent.targets._objectstore_requests import Requests, accepted, readable
 from agent.targets._transport import Body
@@ -40,6 +40,16 @@ class Azure:
 
     def probe(self, item: Item) -> str:
         return tried(self, item)
+
+    def remove(self, key: str, version: str) -> str:
+        answer = self._requests.send("DELETE", key, {"if-match": version} if version else {})
+        if answer.status == 404 and answer.headers.get("x-ms-error-code", "BlobNotFound") == "BlobNotFound":
+            return ""
+        if answer.status == 403:
+            raise Refused(f"the server answers {readable(answer)} to the deletion of {key}: these keys may not delete")
+        accepted(answer, key)
+        kept = answer.headers.get("x-ms-delete-type-permanent") == "false"
+        return "deleted blobs, which the account keeps for as long as it is set to" if kept else ""
 
     def begin(self, item: Item) -> str:
         return item.sha256[:8]  # blocks have no upload of their own; those of another content must not mix with ours

@@ -104,6 +104,26 @@ class ObjectStore:
         except (Refused, Later, Unreachable, Failed) as error:
             raise self._clean(error) from None
 
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Deletes each object of a receipt that is this capture's still, the sidecar last."""
+        files = receipt.get("files")
+        if not isinstance(files, dict):
+            raise Refused("its receipt names no objects")
+        try:
+            keys = [str(file["key"]) for file in files.values()]
+            found = {key: self._store.look(key) if self._look else None for key in keys}
+            for key, there in found.items():
+                if there is not None and there.capture != capture:
+                    raise Refused(f"{key} is not this capture's any more")
+            stays = [
+                self._store.remove(key, there.version if there else "")
+                for key, there in found.items()
+                if there is not None or not self._look or self._store.in_parts is None
+            ]
+        except (Refused, Later, Unreachable, Failed) as error:
+            raise self._clean(error) from None
+        return [said for said in dict.fromkeys(stays) if said]
+
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._far.close()

@@ -100,6 +100,10 @@ class Store(Protocol):
     def probe(self, item: Item) -> str:
         """Tries what a put needs as far as that leaves nothing behind; what was found, in a line."""
 
+    def remove(self, key: str, version: str) -> str:
+        """Deletes an object, which may be gone, where the store can make that depend on it only of this `version`
+        (empty: of any). What stays of it, in words. Refused where these keys, or this kind of store, delete nothing."""
+
 
 def tried(store: InParts, item: Item) -> str:
     """Begins an upload, sends one byte of it, and gives it up: nothing that anybody could see is left."""

@@ -5,9 +5,9 @@ import urllib.parse
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
-from agent.targets import Failed, Receipt, Unreachable
+from agent.targets import Failed, Receipt, Refused, Unreachable
 from agent.targets._objectstore_objects import Found, Gone, InParts, Item, Part, as_base64, once, receipt, tried
-from agent.targets._objectstore_requests import Requests, accepted, element
+from agent.targets._objectstore_requests import Requests, accepted, code, element, readable
 from agent.targets._objectstore_signature import AMAZON, Dialect
 from agent.targets._transport import Body
 
@@ -48,6 +48,17 @@ class S3:
 
     def probe(self, item: Item) -> str:
         return tried(self, item)
+
+    def remove(self, key: str, version: str) -> str:
+        headers = {} if self._amazon or not version else {"x-goog-if-generation-match": version}
+        answer = self._requests.send("DELETE", key, headers)
+        if answer.status == 404 and "Bucket" not in code(answer):
+            return ""
+        if answer.status == 403:
+            raise Refused(f"the server answers {readable(answer)} to the deletion of {key}: these keys may not delete")
+        accepted(answer, key)
+        kept = answer.headers.get("x-amz-delete-marker") == "true"
+        return "earlier versions, which the bucket keeps until somebody or its lifecycle ends them" if kept else ""
 
     def begin(self, item: Item) -> str:
         headers = self._described(item)

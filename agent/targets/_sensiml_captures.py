@@ -47,6 +47,25 @@ class Captures:
             progress.save({"project": path, "capture": there["uuid"]})
         return new, there
 
+    def remove(self, path: str, uuid: str, name: str) -> None:
+        """Deletes a capture of that name, which may be gone. Refused where another is under this uuid, or where its
+        content was lost: then the server breaks on deleting it, and on deleting its whole project."""
+        at = f"{path}capture/{uuid}/"
+        answer, there = self._api.ask("GET", at)
+        if answer.status == 404:
+            return
+        meaning(answer)
+        if _object(there).get("name") != name:
+            raise Refused(f"what SensiML has under {uuid} is not {name} any more")
+        answer, _ = self._api.ask("DELETE", at)
+        if answer.status == 404:
+            return
+        if answer.status == 500 and self._api.ask("GET", f"{at}file/")[0].status == 404:
+            raise Refused(
+                f"SensiML has lost the content of {name} and cannot delete it: only the server's operator can"
+            )
+        meaning(answer)
+
     def _send(self, sheet: Sheet, configuration: str, path: str, progress: Progress) -> dict[str, Any] | None:
         """The server's object for what was sent, and now is ours; None where the name is taken, maybe by this file."""
         form = Form(sheet, configuration)

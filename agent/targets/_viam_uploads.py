@@ -113,8 +113,28 @@ class Uploads:
 
     def count(self, tag: str) -> int:
         """How many readings with a tag are there; 0 where we may not ask."""
+        return self.counted(tag) or 0
+
+    def counted(self, tag: str) -> int | None:
+        """The same; None where we may not ask."""
         response = self._asked("TabularDataByFilter", wire.tabular_question(self.part.id, (tag,)))
-        return 0 if response is None else _parsed(wire.tabular_answer, response)
+        return None if response is None else _parsed(wire.tabular_answer, response)
+
+    def ids(self, tag: str) -> list[str] | None:
+        """The ids of pictures and files with a tag, the first hundred; None where we may not ask."""
+        response = self._asked("BinaryDataByFilter", wire.binary_question(self.part.id, (tag,), _ENOUGH))
+        if response is None:
+            return None
+        return [data_id for data_id, _ in _parsed(lambda response: list(wire.binary_answer(response)), response)]
+
+    def delete(self, method: str, request: bytes) -> int:
+        """How many were deleted. Refused where that is not for us."""
+        try:
+            return _parsed(wire.deleted, self._session.ask(f"{_DATA}/{method}", request))
+        except Status as status:
+            if unasked(status):
+                raise Refused(f"{method}: Viam answers {status}: may the API key delete data?") from None
+            raise self._session.meaning(status) from None
 
     def _asked(self, method: str, request: bytes) -> bytes | None:
         if boottime_ns() < self._again_ns.get(method, 0):
@@ -164,7 +184,12 @@ class Uploads:
 
 def capture_tag(capture: Capture) -> str:
     """What everything of a capture has."""
-    return f"capture:{capture.uuid}"
+    return tag_of(capture.uuid)
+
+
+def tag_of(uuid: str) -> str:
+    """The same by its uuid."""
+    return f"capture:{uuid}"
 
 
 def _stream(

@@ -207,6 +207,23 @@ def tabular_answer(response: bytes) -> int:
     return next((value for field, value in protobuf.fields(response) if field == 3 and isinstance(value, int)), 0)
 
 
+def binary_deletion(ids: Iterable[str]) -> bytes:
+    """DeleteBinaryDataByIDsRequest."""
+    return b"".join(text(3, each) for each in ids)
+
+
+def tabular_deletion(organization: str, part_id: str, tag: str) -> bytes:
+    """DeleteTabularDataRequest: of any age, of that part, with this tag. The organization alone would mean all of its
+    readings, so there is none without the filter."""
+    tags = number(1, _BY_ANY_TAG) + text(2, tag)
+    return text(1, organization) + part(3, text(3, part_id) + part(7, tags))
+
+
+def deleted(response: bytes) -> int:
+    """The count in the response to either."""
+    return next((value for field, value in protobuf.fields(response) if field == 1 and isinstance(value, int)), 0)
+
+
 def _filter(part_id: str, tags: Iterable[str]) -> bytes:
     return text(9, part_id) + part(14, number(1, _BY_ANY_TAG) + b"".join(text(2, each) for each in tags))
 

@@ -123,7 +123,7 @@ class Directory:
             raise Unreachable(f"{path}: {error.strerror}") from None
         return [f"{path} takes files; {space.f_bavail * space.f_frsize / 1e9:,.1f} GB are free"]
 
-    def remove(self, capture: str, receipt: Receipt) -> None:
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
         """Deletes the files of a receipt, the sidecar last, which has to be this capture's still."""
         path, files = self._settings.path, receipt.get("files")
         if receipt.get("path") != path or not isinstance(files, dict):
@@ -138,6 +138,7 @@ class Directory:
             raise Refused(f"it is not in {path}: somebody removed it, or something else was mounted there") from None
         except OSError as error:
             raise Unreachable(f"{path}: {error.strerror}") from None
+        return ()
 
     def _remove(self, capture: str, places: list[tuple[str, ...]]) -> None:
         """The last is the sidecar's."""

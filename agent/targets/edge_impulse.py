@@ -1,13 +1,14 @@
 """Edge Impulse: samples as signed data acquisition documents, pictures and sound as files, by its ingestion API."""
 
 import calendar
+import contextlib
 import dataclasses
 import json
 import re
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.capture import Capture, Payload
@@ -16,6 +17,8 @@ from agent.targets._credentials import Credentials
 from agent.targets._edge_impulse_document import CBOR, JSON, Document, document
 from agent.targets._edge_impulse_labels import structured_labels, told
 from agent.targets._edge_impulse_samples import Sheet
+from agent.targets._edge_impulse_studio import Studio, parsed
+from agent.targets._inventory import Held
 from agent.targets._transport import Answer, Body, Host, Line, judge
 from drivers.settings import check, option
 
@@ -24,6 +27,8 @@ _LARGEST = 100 << 20
 """A file has to be smaller."""
 _FILES = {"wav": ".wav", "jpeg": ".jpg"}
 """Formats that go as they are; all others are read back as samples."""
+_ANSWER_BYTES = 1 << 20
+"""Some hundred samples, as the Studio lists them."""
 _THERE = re.compile(r"An item with this hash already exists(?: \(ids?: ([0-9, ]+)\))?")
 """How the platform says that it has this very file, with status 200."""
 
@@ -48,7 +53,7 @@ class Settings:
     date_id: bool = option("the platform adds a date to the file's name", False)
     url: str = option("address of the ingestion service", "https://ingestion.edgeimpulse.com")
     studio_url: str = option(
-        "address of the Studio's API, asked by `targets test`", "https://studio.edgeimpulse.com/v1"
+        "address of the Studio's API: which project it is, what it has", "https://studio.edgeimpulse.com/v1"
     )
     ca_file: str = option("certificates (PEM) to trust instead of the system's", "")
     proxy: str = option("proxy URL; empty: http_proxy, https_proxy and no_proxy of the environment", "")
@@ -112,25 +117,25 @@ class EdgeImpulse:
         line = Line(settings.connect_timeout_s, settings.idle_timeout_s, ca_file=settings.ca_file, proxy=settings.proxy)
         self._url = f"{settings.url.rstrip('/')}/api/{settings.category}/files"
         self._host = Host(urllib.parse.urljoin(settings.url, "/"), line)
-        self._studio_url = settings.studio_url.rstrip("/")
-        self._studio = Host(urllib.parse.urljoin(settings.studio_url, "/"), line)
+        self._studio_host = Host(urllib.parse.urljoin(settings.studio_url, "/"), line)
+        self._studio = Studio(settings.studio_url.rstrip("/"), self._ask_studio)
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers a payload. The receipt has the ids of project and sample, what was left out, and if it was new."""
         payload = chosen(capture, self.formats)[0]
         progress.check()
         try:
-            about = told(capture, self._settings.label)
-            files = self._files(capture, payload, about.label)
-            if files[0].size >= _LARGEST:
-                raise Refused(
-                    f"{files[0].name} has {files[0].size} bytes and Edge Impulse takes less than {_LARGEST}: "
-                    "make the recording's captures shorter (length_s)"
-                )
-            said = self._sent(files, about.headers, progress)
-        except (Refused, Later, Unreachable, Failed) as error:
+            with self._censored():
+                about = told(capture, self._settings.label)
+                files = self._files(capture, payload, about.label)
+                if files[0].size >= _LARGEST:
+                    raise Refused(
+                        f"{files[0].name} has {files[0].size} bytes and Edge Impulse takes less than {_LARGEST}: "
+                        "make the recording's captures shorter (length_s)"
+                    )
+                said = self._sent(files, about.headers, progress)
+        except (Refused, Later, Unreachable, Failed):
             progress.check()  # what comes of cutting the connection is no fault
-            error.args = tuple(self._hidden(str(text)) for text in error.args)
             raise
         return {
             "url": self._url,
@@ -143,27 +148,50 @@ class EdgeImpulse:
 
     def probe(self) -> list[str]:
         """Asks the Studio whose key this is. Changes nothing there."""
-        try:
-            answer = self._asked(
-                self._studio, "GET", f"{self._studio_url}/api/projects", {"Content-Length": "0"}, _nothing
-            )
-            match _json(answer):
-                case {"success": True, "projects": [{"id": number, "name": name}, *_]}:
-                    return [f"the key is of project {name!r} ({number})", f"samples go to {self._url}"]
-                case {"success": False, "error": str(error)}:
-                    raise Unreachable(f"the Studio refuses the key: {error}; check the target's credentials")
-            raise Failed(f"{answer}, which names no project: is studio_url the Studio's?")
-        except (Refused, Later, Unreachable, Failed) as error:
-            error.args = tuple(self._hidden(str(text)) for text in error.args)
-            raise
+        with self._censored():
+            number, name = self._studio.project()
+        return [f"the key is of project {name!r} ({number})", f"samples go to {self._url}"]
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Asks the Studio for the samples of each capture, whose metadata says which it is. It tells neither the sizes
+        nor the hashes of what was sent."""
+        with self._censored():
+            project, _ = self._studio.project()
+            for capture, _ in asked:
+                if found := self._studio.samples(project, capture.name, capture.uuid):
+                    payload = chosen(capture, self.formats)[0]
+                    yield Held(payload.file, id=", ".join(map(str, found)))
+
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Deletes the samples that were made of the capture."""
+        file = receipt.get("file")
+        if receipt.get("url") != self._url or not isinstance(file, str):
+            raise Refused(f"it was not delivered to {self._url}")
+        name = urllib.parse.unquote(file).rpartition(".")[0]
+        with self._censored():
+            project, known_as = self._studio.project()
+            if receipt.get("project") not in (None, project):
+                raise Refused(f"it is in project {receipt['project']}, and the key is of {project}, {known_as!r}")
+            for sample in self._studio.samples(project, name, capture):
+                self._studio.delete(project, sample)
+        return ()
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._host.close()
-        self._studio.close()
+        self._studio_host.close()
 
-    def _hidden(self, text: str) -> str:
-        return self._hmac_key.hidden(self._key.hidden(text))
+    @contextlib.contextmanager
+    def _censored(self) -> Iterator[None]:
+        """Takes our keys out of an error, should the server have repeated them."""
+        try:
+            yield
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._hmac_key.hidden(self._key.hidden(str(text))) for text in error.args)
+            raise
+
+    def _ask_studio(self, method: str, url: str) -> Answer:
+        return self._asked(self._studio_host, method, url, {"Content-Length": "0"}, _nothing)
 
     def _files(self, capture: Capture, payload: Payload, label: str) -> list[_File]:
         """The file, and the one with labelled parts where there are any."""
@@ -243,17 +271,18 @@ class EdgeImpulse:
 
     def _asked(self, host: Host, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body]) -> Answer:
         """One request; a second one where the key is refused and there is a new one."""
-        answer = host.send(method, url, {**headers, **self._key.headers()}, body)
+        answer = host.send(method, url, {**headers, **self._key.headers()}, body, answer_bytes=_ANSWER_BYTES)
         if answer.status == 401 and self._key.renewed():
-            answer = host.send(method, url, {**headers, **self._key.headers()}, body)
+            answer = host.send(method, url, {**headers, **self._key.headers()}, body, answer_bytes=_ANSWER_BYTES)
         if answer.status == 404:
-            raise Unreachable(f"{answer}; check the target's url and category")
+            options = "studio_url" if host is self._studio_host else "url and category"
+            raise Unreachable(f"{answer}; check the target's {options}")
         return answer if 200 <= answer.status < 300 else _no(answer)
 
 
 def _no(answer: Answer) -> Answer:
     """Raises what an error means; 200 is no promise either, see `_judged`."""
-    match _json(answer):
+    match parsed(answer):
         case {"error": str(error)}:
             answer = dataclasses.replace(answer, text=error)
     judge(answer)
@@ -262,7 +291,7 @@ def _no(answer: Answer) -> Answer:
 
 def _judged(answer: Answer, name: str) -> dict[str, Any]:
     """What became of the first file, which the answer lists first, by place and not by name."""
-    match _json(answer):
+    match parsed(answer):
         case {"success": True, "files": [{"success": True, **file}, *_]}:
             return {"new": True, "sample": file.get("sampleId"), "project": file.get("projectId")}
         case {"files": [{"success": False, "error": str(error)}, *_]} | {"success": False, "error": str(error)}:
@@ -277,14 +306,6 @@ def _unchanged(payload: Payload, signed: Document) -> Iterator[bytes]:
         yield from signed.pieces()
     except ValueError as error:
         raise Refused(f"{payload.file}: {error}") from None
-
-
-def _json(answer: Answer) -> Any:
-    """None where it is none."""
-    try:
-        return json.loads(answer.text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _nothing() -> Body:

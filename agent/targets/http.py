@@ -79,6 +79,12 @@ class Settings:
             mistakes.append(("proxy", self.proxy, "http://HOST:PORT"))
         check(self, *mistakes)
 
+    @property
+    def recognises(self) -> bool:
+        """Only an address that each file has for itself makes the same of it twice; what a server makes of our keys,
+        nobody knows."""
+        return self.method == "PUT"
+
     def _bundle_mistake(self) -> str:
         if template_mistake(self.bundle_url) or not {*placeholders_of(self.bundle_url)} <= {"device", "device_id"}:
             return "no placeholders but {device} and {device_id}"
@@ -167,7 +173,7 @@ class Http:
                 if (found := self._server.held(file.url)) is not None:
                     yield Held(file.name, found[0], found[1], file.url)
 
-    def remove(self, capture: str, receipt: Receipt) -> None:
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
         """Asks with DELETE for each file that went alone to its own address, the sidecar last."""
         files = receipt.get("files")
         if self._method not in ("PUT", "POST") or not isinstance(files, dict):
@@ -185,6 +191,7 @@ class Http:
         except Exception as error:
             self._server.censor(error, Progress())
             raise
+        return ()
 
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""

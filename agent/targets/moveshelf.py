@@ -23,6 +23,7 @@ from agent.targets._moveshelf_api import Api
 from agent.targets._moveshelf_documents import documents
 from agent.targets._moveshelf_names import LEVELS, Names, clip_metadata, name_mistake, plan_mistakes
 from agent.targets._moveshelf_places import Places
+from agent.targets._moveshelf_removal import remove
 from agent.targets._moveshelf_trial import Trial, complete
 from agent.targets._transport import Line
 from drivers.settings import check, option
@@ -161,6 +162,14 @@ class Moveshelf:
                 for file, record in complete(self._api, trial).items():
                     yield Held(file, id=record)
         except (Later, Unreachable, Failed) as error:
+            error.args = tuple(self._api.hidden(str(text)) for text in error.args)
+            raise
+
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Deletes the capture's files, and its trial where nothing else is in it."""
+        try:
+            return remove(self._api, capture, receipt)
+        except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._api.hidden(str(text)) for text in error.args)
             raise
 

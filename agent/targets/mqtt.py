@@ -4,8 +4,8 @@ import dataclasses
 import json
 import math
 import threading
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
 from agent.capture import Capture, safe_name
 from agent.targets import (
@@ -17,10 +17,12 @@ from agent.targets import (
     Refused,
     chosen,
     placeholders,
+    placeholders_of,
     sidecar_content,
     template_mistake,
     verified,
 )
+from agent.targets._inventory import Held
 from drivers.settings import check, option
 
 _JSON = "application/json"
@@ -30,6 +32,8 @@ _CHUNK = 1 << 18
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """What TOML says of an `mqtt` target."""
+
+    recognises: ClassVar[bool] = False
 
     host: str = option("host name or address of the broker", example="broker.example")
     port: int = option("port of the broker; 0: 8883 with TLS, 1883 without", 0, at_least=0, at_most=65535)
@@ -101,6 +105,7 @@ class Mqtt:
         self._settings = settings
         self._home = home
         self._stop = threading.Event()
+        self._broker = f"{settings.host}:{settings.used_port}"
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Publishes payloads and then the sidecar, or the readings; the receipt has the topics."""
@@ -119,7 +124,25 @@ class Mqtt:
                 }
                 session.publish(topic, payload, media_type=media_type, said=said)
                 topics.append(topic)
-        return {"broker": f"{self._settings.host}:{self._settings.used_port}", "topics": topics}
+        return {"broker": self._broker, "topics": topics}
+
+    def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
+        """Nothing can be asked."""
+        raise Refused("a broker passes messages on and keeps none: nobody can ask it what came of them")
+
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Empties what the broker keeps of its topics; what was passed on is with those who listened."""
+        from agent.targets._mqtt_session import Session  # noqa: PLC0415
+
+        topics, settings = receipt.get("topics"), self._settings
+        if not settings.retain or receipt.get("broker") != self._broker or not isinstance(topics, list):
+            raise Refused("a message that was passed on cannot be taken back")
+        if not {"file", "name", "uuid"} & set(placeholders_of(settings.topic)):
+            raise Refused("its topic may have another capture's message by now")
+        with Session(settings, self._home, Progress(), self._stop) as session:
+            for topic in topics:
+                session.publish(str(topic), b"", media_type="", said={"uuid": capture})
+        return ["what those have who listened when it came"]
 
     def close(self) -> None:
         """Ends what hangs; may be called twice, from another thread."""

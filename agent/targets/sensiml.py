@@ -169,6 +169,18 @@ class Sensiml:
             error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
             raise
 
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Deletes the capture with its relations; what it shares with others stays."""
+        project, uuid, name = (str(receipt.get(key, "")) for key in ("project", "capture", "name"))
+        if receipt.get("url") != self._url or not (project and uuid and name) or {"/", "?"} & {*project, *uuid}:
+            raise Refused(f"it was not delivered to {self._url}")
+        try:
+            self._captures.remove(f"project/{project}/", uuid, name)
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
+            raise
+        return ["its configuration, and the names and values of its metadata and labels, which are the project's"]
+
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._host.close()

@@ -97,6 +97,11 @@ class _Shot:
             )
         return cls(device, moment + "Z")
 
+    @property
+    def file(self) -> str:
+        """Its name."""
+        return f"{self.device}.{self.datetime.replace('T', '_').replace(':', '-').removesuffix('Z')}.jpg"
+
 
 class StickyPi:
     """Takes the JPEG of each capture that has one. Safe for several threads.
@@ -159,6 +164,21 @@ class StickyPi:
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
             raise
 
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Deletes the picture, where what the server has is this one; with it go the annotations that others made."""
+        shot, md5 = _Shot(str(receipt.get("device")), str(receipt.get("datetime"))), receipt.get("md5")
+        if receipt.get("url") != self._url or not (_NAME.fullmatch(shot.file) and md5):
+            raise Refused(f"it was not delivered to {self._url}")
+        try:
+            if there := self._stored(shot):
+                if there != md5:
+                    raise Refused(f"Sticky Pi has another picture of {shot.device} at {shot.datetime} by now")
+                self._delete(shot)
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._token.hidden(str(text)) for text in error.args)
+            raise
+        return ()
+
     def close(self) -> None:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._host.close()
@@ -196,6 +216,16 @@ class StickyPi:
         answer = self._post("get_images/metadata", "application/json", len(content), lambda: once(content))
         accepted(answer)
         return _md5(answer, shot)
+
+    def _delete(self, shot: _Shot) -> None:
+        """Of that device and second alone: a row without both would mean many."""
+        content = json.dumps([dataclasses.asdict(shot)]).encode()
+        answer = self._post("delete_images", "application/json", len(content), lambda: once(content))
+        if answer.status == 403:
+            raise Refused(f"{answer}: only an administrator of Sticky Pi may delete")
+        accepted(answer)
+        if self._stored(shot):
+            raise Failed(f"{answer}, and Sticky Pi still has {shot.file}")
 
     def _check(self, capture: Capture, payload: Payload, progress: Progress) -> None:
         """Refused where the picture cannot be decoded to its end: the server's decoder may hang in such a one."""

@@ -15,8 +15,9 @@ from agent.targets._inventory import Held
 from agent.targets._viam_calls import Line
 from agent.targets._viam_delivery import Delivery
 from agent.targets._viam_readings import readable
+from agent.targets._viam_removal import remove
 from agent.targets._viam_session import session
-from agent.targets._viam_uploads import Part, Uploads
+from agent.targets._viam_uploads import Part, Uploads, tag_of
 from drivers.settings import check, option
 
 _API = re.compile(r"[a-z0-9_-]+:[a-z0-9_-]+:[a-z0-9_-]+")
@@ -29,6 +30,8 @@ class Settings:
 
     needs_date: ClassVar[bool] = True
     """Of readings, which cannot be amended."""
+    recognises: ClassVar[bool] = False
+    """Only where the API key may read data, which nobody knows beforehand."""
     part_id: str = option(
         "id of the machine's part that captures belong to, a UUID", example="11111111-2222-3333-4444-555555555555"
     )
@@ -48,6 +51,11 @@ class Settings:
     tags: tuple[str, ...] = option("tags of everything that is sent", ())
     label_tags: bool = option("tags such as activity:walking from a capture's labels", True)
     dataset_ids: tuple[str, ...] = option("ids of the data sets that pictures and files become part of", ())
+    delete_readings: bool = option(
+        "taking a capture back deletes its readings, too: by a call that means all readings of the organization to a"
+        " server which does not know its filter",
+        False,
+    )
     formats: tuple[str, ...] = option("deliver only the first of these formats that a capture has; empty: any", ())
     host: str = option("address of Viam, with its port where that is not 443", "app.viam.com")
     ca_file: str = option("certificates (PEM) to trust instead of those that come with grpcio", "")
@@ -152,6 +160,14 @@ class Viam:
                     raise Refused("the API key may not read data, so that nobody knows what Viam has")
                 for file, binary_id in found.items():
                     yield Held(file, id=binary_id)
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._session.hidden(str(text)) for text in error.args)
+            raise
+
+    def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
+        """Deletes pictures and files of the capture, in all revisions; its readings, where the settings say so."""
+        try:
+            return remove(self._uploads, tag_of(capture), receipt, readings=self._settings.delete_readings)
         except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._session.hidden(str(text)) for text in error.args)
             raise

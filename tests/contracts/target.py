@@ -1,6 +1,8 @@
 """What every target must do: subclass `TargetContract` (and `NetworkContract` where there is a network in between)."""
 
+import contextlib
 import email.utils
+import json
 import logging
 import threading
 import time
@@ -12,7 +14,7 @@ from typing import Protocol
 import pytest
 
 from agent.capture import Capture
-from agent.targets import Failed, Later, Progress, Refused, Stopped, Target, Unreachable
+from agent.targets import Failed, Later, Progress, Refused, Removing, Stopped, Target, Unreachable
 from agent.targets._inventory import Inventoried
 from tests.captures import make_capture
 
@@ -86,6 +88,8 @@ class TargetContract:
     """A later revision of the sidecar replaces the earlier one."""
     tells = True
     """What it has can be asked for, where its kind can be asked at all."""
+    removes = True
+    """What it was given it takes back, where its kind can do that at all."""
 
     @pytest.fixture
     def target(self, far: Far) -> Target:
@@ -192,6 +196,24 @@ class TargetContract:
         assert held.size in (None, payload.size)
         assert held.hash in ("", f"sha256:{payload.sha256}", f"md5:{payload.md5}")
         assert far.files() == self.expected(capture), "nothing was changed by it"
+
+    def test_what_is_taken_back_is_gone_and_nothing_else(self, far, target, tmp_path):
+        if not isinstance(target, Removing):
+            return
+        one, other = (self.make(tmp_path / "captures", CONTENT + tail) for tail in (b"", b"other"))
+        receipt = json.loads(json.dumps(dict(target.put(one, Progress()))))
+        put(target, other)
+        if not self.removes:
+            with pytest.raises(Refused):
+                target.remove(one.uuid, receipt)
+            assert far.files() == self.expected(one, other)
+            return
+        assert all(said and isinstance(said, str) for said in target.remove(one.uuid, receipt))
+        assert far.files() == self.expected(other)
+        with contextlib.suppress(Refused):  # that it is gone may be a reason to ask a person
+            target.remove(one.uuid, receipt)
+        put(far.open(), one)
+        assert far.files() == self.expected(one, other), "what was taken back may come again"
 
     def test_stop_in_the_middle(self, far, target, capture):
         stop = threading.Event()

@@ -29,6 +29,8 @@ class Container(Receiver):
         """Of blocks, also where contents are not kept."""
         self.faults_of_head: list[Fault] = []
         self.name = "captures"
+        self.soft = False
+        """Whether what is deleted is kept for some days."""
 
     def fault_of(self, method: str, path: str) -> Fault:
         if method != "PUT":
@@ -56,6 +58,13 @@ class Container(Receiver):
             if there is None:
                 return 404, "BlobNotFound", {}
             return 200, "", {**there[1], "Last-Modified": _MODIFIED}
+        if request.method == "DELETE":
+            if there is None:
+                return 404, "BlobNotFound", {}
+            if headers.get("if-match", there[1]["ETag"]) != there[1]["ETag"]:
+                return 412, "ConditionNotMet", {}
+            del self.blobs[path]
+            return 202, "", {"x-ms-delete-type-permanent": "false" if self.soft else "true"}
         md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
         if self.keep and headers.get("content-md5", md5) != md5:
             return 400, "Md5Mismatch", {}

@@ -35,6 +35,11 @@ class EdgeImpulse(Receiver):
         super().__init__()
         self.key = KEY
         self.samples: dict[str, Sample] = {}
+        self.made = 0
+        self.project = 4711
+        self.tells = True
+        """Whether the key may do more than send."""
+        self.tells_metadata = True
         self.says = ""
         """What is wrong with the next file."""
 
@@ -46,8 +51,8 @@ class EdgeImpulse(Receiver):
     def _answer(self, request: Request, content: bytes) -> tuple[int, dict | str]:
         if request.headers.get("x-api-key") != self.key:
             return 401, {"success": False, "error": "Invalid API key"}
-        if request.method == "GET" and request.path == "/v1/api/projects":
-            return 200, {"success": True, "projects": [{"id": 4711, "name": "walks"}]}
+        if request.path.startswith("/v1/"):
+            return 200, self._studio(request)
         _, api, category, endpoint = request.path.split("/")
         if request.method != "POST" or api != "api" or category not in CATEGORIES or endpoint != "files":
             return 404, "Not found"
@@ -62,6 +67,31 @@ class EdgeImpulse(Receiver):
         files = [part for part in parts if not part[0].endswith(".labels")]
         labels = next((json.loads(part[2]) for part in parts if part[0] == "structured_labels.labels"), None)
         return 200, {"success": True, "files": [self._file(request, category, file, labels) for file in files]}
+
+    def _studio(self, request: Request) -> dict:
+        """Always 200, whatever happens."""
+        path, _, query = request.path.partition("?")
+        asked = {name: values[0] for name, values in urllib.parse.parse_qs(query).items()}
+        match request.method, path.split("/")[3:]:
+            case "GET", ["projects"]:
+                return {"success": True, "projects": [{"id": self.project, "name": "walks"}]}
+            case _, [number, *_] if number != str(self.project) or not self.tells:
+                return {"success": False, "error": "You do not have permission to do this"}
+            case "GET", [_, "raw-data"] if asked["category"] == "all":
+                found = [s for s in reversed(self.samples.values()) if asked["filename"] in s.name]
+                begin = int(asked["offset"])
+                page = [
+                    {"id": s.id, "filename": f"{s.name}.4d8a", "category": s.category, "label": s.label}
+                    | ({"metadata": s.metadata} if self.tells_metadata else {})
+                    for s in found[begin : begin + int(asked["limit"])]
+                ]
+                return {"success": True, "samples": page, "totalCount": len(found)}
+            case "DELETE", [_, "raw-data", sample]:
+                for digest, each in list(self.samples.items()):
+                    if each.id == int(sample):
+                        del self.samples[digest]
+                        return {"success": True}
+        return {"success": False, "error": "Not found"}
 
     def _file(self, request: Request, category: str, file: tuple[str, str, bytes], labels: dict | None) -> dict:
         headers, (name, media_type, content) = request.headers, file
@@ -83,7 +113,8 @@ class EdgeImpulse(Receiver):
         if not all(isinstance(value, str) for value in metadata.values()):
             return {"success": False, "error": "Invalid metadata"}
         segments = labels and labels["structuredLabels"][name]
-        number = len(self.samples) + 1
+        self.made += 1
+        number = self.made
         self.samples[digest] = Sample(number, category, name, label, metadata, content, document, segments)
         return {"success": True, "projectId": 4711, "sampleId": number, "fileName": f"{name}.{digest[:8]}"}
 

@@ -31,6 +31,8 @@ class StickyPi(Receiver):
         self.users = {"bay3": "s3cret-passw0rd-0123"}
         self.readers: set[str] = set()
         """Users who may not write."""
+        self.admins: set[str] = set()
+        """Users who may delete."""
         self.ahead_s = 0.0
         """Of this server's clock."""
         self.tokens: dict[str, tuple[str, float]] = {}
@@ -67,7 +69,7 @@ class StickyPi(Receiver):
 
     def _answer(self, request: Request, content: bytes) -> tuple[int, str]:
         _, endpoint, *what = request.path.split("/")
-        known = {"get_token": self._get_token, "get_images": self._get_images, "_put_new_images": self._put_new_images}
+        known = ("get_token", "get_images", "_put_new_images", "delete_images")
         if endpoint not in known or (endpoint == "get_images") != (len(what) == 1):
             return 404, PAGE % "404 Not Found"
         if request.method != "POST":
@@ -79,8 +81,10 @@ class StickyPi(Receiver):
             return 401, "Unauthorized Access"
         if endpoint == "_put_new_images" and user in self.readers:
             return 403, "Unauthorized Access"
+        if endpoint == "delete_images" and user not in self.admins:
+            return 403, "Unauthorized Access"
         items = None
-        if endpoint == "get_images":
+        if endpoint in ("get_images", "delete_images"):
             if request.headers.get("content-type") != "application/json":
                 return 415, PAGE % "415 Unsupported Media Type"
             try:
@@ -88,6 +92,8 @@ class StickyPi(Receiver):
             except ValueError:
                 return 400, PAGE % "400 Bad Request"
         try:
+            if endpoint == "delete_images":
+                return 200, json.dumps(self._delete_images(items))
             if items is not None:
                 return 200, json.dumps(self._get_images(what[0], items))
             if endpoint == "get_token":
@@ -126,6 +132,17 @@ class StickyPi(Receiver):
                 whole = {name: None if row[name] is None else round(row[name]) for name in ("bat", "alt")}
                 found.append({**row, **whole, "but": row["but"] and int(row["but"]), "url": url})
         return found
+
+    def _delete_images(self, items: list[dict]) -> list[dict]:
+        """The rows that went, and with each its objects."""
+        gone = []
+        for item in items:
+            row = self.rows.pop((item["device"].lower(), wire_date(item["datetime"])), None)
+            if row is not None:
+                gone.append(row)
+                for suffix in SUFFIXES:
+                    del self.objects[f"raw_images/{row['device']}/{row['device']}.{stamp(row)}.jpg{suffix}"]
+        return gone
 
     def _put_new_images(self, media_type: str, content: bytes) -> list[dict]:
         fields, said = parts(media_type, content), []

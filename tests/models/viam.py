@@ -10,6 +10,8 @@ import json
 import threading
 import time
 from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
@@ -76,6 +78,10 @@ class Cloud:
         """Of this cloud's clock."""
         self.forgets_tokens = False
         self.may_read = True
+        self.may_delete = True
+        self.knows_filters = True
+        """Whether DeleteTabularData does."""
+        self.organization = "org"
         self.keep = True
         self.tokens: dict[str, float | None] = {}
         self.calls: list[str] = []
@@ -90,6 +96,7 @@ class Cloud:
         self.faults: dict[str, deque[Fault]] = defaultdict(deque)
         """By method; those of `uploads` are for any upload."""
         self._lock = threading.Lock()
+        self._made = 0
 
     def fault(self, method: str) -> Fault:
         for name in (method, "uploads") if method.endswith("Upload") else (method,):
@@ -183,6 +190,31 @@ class Cloud:
             for metadata, _ in self.readings
         )
 
+    def delete_binary(self, request) -> int:
+        """How many of a DeleteBinaryDataByIDsRequest there were."""
+        return self._deleted(self.stored, lambda each: each.id in request.binary_data_ids)
+
+    def delete_tabular(self, request) -> int:
+        """How many readings a DeleteTabularDataRequest means; without a filter that is known here, all there are."""
+        if not self.organization == request.organization_id:
+            raise Refusal(DENIED, "not your organization")
+        assert not request.delete_older_than_days
+        wanted = request.filter
+        if not self.knows_filters or not request.HasField("filter"):
+            return self._deleted(self.readings, lambda each: True)
+        assert wanted.tags_filter.type == 1
+        return self._deleted(
+            self.readings,
+            lambda each: each[0]["part_id"] == wanted.part_id and {*each[0]["tags"]} & {*wanted.tags_filter.tags},
+        )
+
+    def _deleted(self, those: list, meant: Callable[[Any], object]) -> int:
+        if not self.may_delete:
+            raise Refusal(DENIED, "not allowed to delete data")
+        count = len(those)
+        those[:] = [each for each in those if not meant(each)]
+        return count - len(those)
+
     def files(self) -> dict[str, bytes]:
         """What came as files, by name."""
         found = [(each.metadata["file_name"], each.content) for each in self.stored if "file_name" in each.metadata]
@@ -197,8 +229,8 @@ class Cloud:
             return ids
 
     def _next_ids(self) -> tuple[str, str]:
-        number = len(self.stored) + len(self.readings)
-        return f"f{number}", f"org/location/f{number}"
+        self._made += 1
+        return f"f{self._made}", f"{self.organization}/location/f{self._made}"
 
 
 class Taking:

@@ -166,6 +166,10 @@ class GrpcCloud(Cloud):
         if method == "TabularDataByFilter":
             (request,) = requests
             return self._message("TabularDataByFilterResponse", fault, count=self.tabular(request))
+        if method.startswith("Delete"):
+            (request,) = requests
+            delete = self.delete_binary if method == "DeleteBinaryDataByIDs" else self.delete_tabular
+            return self._message("DeletedResponse", fault, deleted_count=delete(request))
         return self._upload(method, requests, fault)
 
     def _upload(self, method: str, requests, fault: Fault) -> object:
@@ -232,6 +236,8 @@ class _Methods(grpc.GenericRpcHandler):
             "Authenticate": "proto.rpc.v1.AuthService",
             "BinaryDataByFilter": "viam.app.data.v1.DataService",
             "TabularDataByFilter": "viam.app.data.v1.DataService",
+            "DeleteBinaryDataByIDs": "viam.app.data.v1.DataService",
+            "DeleteTabularData": "viam.app.data.v1.DataService",
         }.get(method, "viam.app.datasync.v1.DataSyncService")
         if service != f"/{expected}":
             return None

@@ -17,7 +17,12 @@ from grpclib.const import Status
 from grpclib.exceptions import GRPCError
 from grpclib.server import Server
 from viam.gen.app.data.v1.data_grpc import UnimplementedDataServiceBase
-from viam.gen.app.data.v1.data_pb2 import BinaryDataByFilterResponse, TabularDataByFilterResponse
+from viam.gen.app.data.v1.data_pb2 import (
+    BinaryDataByFilterResponse,
+    DeleteBinaryDataByIDsResponse,
+    DeleteTabularDataResponse,
+    TabularDataByFilterResponse,
+)
 from viam.gen.app.datasync.v1.data_sync_grpc import DataSyncServiceBase
 from viam.gen.app.datasync.v1.data_sync_pb2 import (
     DataCaptureUploadResponse,
@@ -109,6 +114,18 @@ class Data(_Spoken, UnimplementedDataServiceBase):
         self.begin("TabularDataByFilter", stream)
         request = await stream.recv_message()
         await stream.send_message(TabularDataByFilterResponse(count=self.cloud.tabular(request)))
+
+    @judged
+    async def DeleteBinaryDataByIDs(self, stream) -> None:
+        self.begin("DeleteBinaryDataByIDs", stream)
+        count = self.cloud.delete_binary(await stream.recv_message())
+        await stream.send_message(DeleteBinaryDataByIDsResponse(deleted_count=count))
+
+    @judged
+    async def DeleteTabularData(self, stream) -> None:
+        self.begin("DeleteTabularData", stream)
+        count = self.cloud.delete_tabular(await stream.recv_message())
+        await stream.send_message(DeleteTabularDataResponse(deleted_count=count))
 
 
 def told(value):
