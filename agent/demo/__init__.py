@@ -79,7 +79,7 @@ backoff_base_s = 0.5
 
 _OFF_S = (4.0, 8.0)
 """When the receiver is switched off and on again."""
-_DELIVER_S = 20.0
+_START_S, _DELIVER_S = 60.0, 20.0
 
 
 class DemoFailed(Exception):
@@ -101,8 +101,9 @@ def main(folder: Path, seconds: float, say: Callable[[str], None]) -> Proof:
     with (folder / "daemon.log").open("wb") as log:
         daemon = subprocess.Popen(command, stdout=log, stderr=log)
     try:
+        _begun(folder / "data", alive=lambda: daemon.poll() is None)
         say(f"capturing for {seconds:.0f} s: an IMU at 1 kHz, a microcontroller at 500 Hz, a camera at 1 picture/s")
-        _run(folder / "data", receiver, seconds, say, alive=lambda: daemon.poll() is None)
+        _run(folder / "data", receiver, seconds, say)
         status = _finish(folder / "data", say)
     finally:
         daemon.send_signal(signal.SIGTERM)
@@ -111,9 +112,21 @@ def main(folder: Path, seconds: float, say: Callable[[str], None]) -> Proof:
     return prove(folder, status, receiver, code)
 
 
-def _run(
-    data: Path, receiver: Receiver, seconds: float, say: Callable[[str], None], *, alive: Callable[[], bool]
-) -> None:
+def _begun(data: Path, *, alive: Callable[[], bool]) -> None:
+    """Waits until every sensor is read, which takes a small board some seconds."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline and alive():
+        try:
+            if {stream["state"] for stream in control.ask(data, "status")["streams"].values()} == {"running"}:
+                return
+        except control.NoDaemon:
+            pass  # it is still starting
+        time.sleep(0.1)
+    log = (data.parent / "daemon.log").read_text()
+    raise DemoFailed(f"the daemon {'does not begin' if alive() else 'ended at once'}; its log says:\n{log}")
+
+
+def _run(data: Path, receiver: Receiver, seconds: float, say: Callable[[str], None]) -> None:
     begun = time.monotonic()
     switches = [(_OFF_S[0], receiver.switch_off, "off"), (_OFF_S[1], receiver.switch_on, "on again")]
     while (passed := time.monotonic() - begun) < seconds:
@@ -122,12 +135,7 @@ def _run(
             switch()
             say(f"  the HTTP receiver is switched {word}")
         time.sleep(0.5)
-        try:
-            say(_line(passed, control.ask(data, "status")))
-        except control.NoDaemon:
-            if not alive():
-                log = (data.parent / "daemon.log").read_text()
-                raise DemoFailed(f"the daemon ended at once; its log says:\n{log}") from None
+        say(_line(passed, control.ask(data, "status")))
     for _, switch, _ in switches:
         switch()
 
