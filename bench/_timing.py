@@ -24,8 +24,8 @@ def best_cpu_s(works: Mapping[str, Callable[[], object]], rounds: int = 5) -> di
 
 
 def where(work: Callable[[], object], most: int = 4) -> str:
-    """Which functions a piece of work spends its time in, in words: a profile, which makes many short calls dearer."""
-    profile = cProfile.Profile()
+    """Which functions a piece of work spends its CPU in, in words: a profile, which makes many short calls dearer."""
+    profile = cProfile.Profile(time.process_time)
     profile.runcall(work)
     entries = pstats.Stats(profile).stats.items()  # type: ignore[attr-defined]
     total = sum(entry[2] for _, entry in entries) or 1.0
