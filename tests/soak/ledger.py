@@ -1,18 +1,32 @@
 """The ledger: what the sensors sent = what the captures hold + what was counted as lost, life by life, row by row."""
 
-from typing import Any
+from collections import Counter
+from typing import Any, Protocol
 
 from agent.capture import Capture
-from tests.soak.rows import HARMLESS, Account, RowLedger, overlapping
+from tests.soak.layout import Range
+from tests.soak.rows import HARMLESS, Account, RowLedger
 from tests.soak.truth import picture_is
-from tests.soak.union import Union, quarantine
-from tests.soak.voyage import Life, Voyage
+from tests.soak.union import Places, Union, quarantine
+from tests.soak.voyage import Life
 
 LONGEST_NS = 500_000_000
 """What a kill may cost at most."""
 
 
-def balance(voyage: Voyage, status: dict[str, Any]) -> Account:
+class Sea(Places, Protocol):
+    """What is to be balanced: a voyage, or a machine that lost its power again and again."""
+
+    lives: list[Life]
+    faults: Counter[str]
+    schedule: dict[str, list[str]]
+    own: str
+    disk_was_full: bool
+
+    def lost(self, stream: str, life: Life) -> list[Range]: ...
+
+
+def balance(voyage: Sea, status: dict[str, Any]) -> Account:
     """Reads everything back. `status`: the last, after everything was delivered."""
     account, union = Account(), Union(voyage)
     union.settle()
@@ -26,7 +40,7 @@ def balance(voyage: Voyage, status: dict[str, Any]) -> Account:
     for number, life in enumerate(voyage.lives):
         of_life = [capture for capture in union.captures.values() if life.holds(capture)]
         for stream in ("imu", "mcu"):
-            destroyed = overlapping(voyage.destroyed[stream], life)
+            destroyed = voyage.lost(stream, life)
             garbles = any("garble" in line for line in voyage.schedule[stream])
             ledger = RowLedger(life, stream, account, destroyed=destroyed, garbles=garbles)
             captures = [c for c in of_life if c.recording == stream]
@@ -56,7 +70,7 @@ def _kill(life: Life, captures: list[Capture], account: Account) -> list[str]:
     return [f"the kill took {(life.ended_ns - end_ns) / 1e6:.0f} ms"] if life.ended_ns - end_ns > LONGEST_NS else []
 
 
-def _delivery(voyage: Voyage, status: dict[str, Any], account: Account) -> None:
+def _delivery(voyage: Sea, status: dict[str, Any], account: Account) -> None:
     for name, target in status["targets"].items():
         if target["owed"]:
             account.complaints.append(f"{name} is still owed {target['owed']}")

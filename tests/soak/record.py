@@ -10,6 +10,7 @@ from typing import Any
 
 _ROOT = Path(__file__).parents[2]
 _SUMS = _ROOT / "bench" / "soak.json"
+_CUTS = _ROOT / "bench" / "power_cuts.json"
 _PAGE = _ROOT / "bench" / "SOAK.md"
 _WORDS = {
     "rows": "samples in files, each compared with what the sensor sent",
@@ -33,21 +34,60 @@ _WORDS = {
 
 
 def add(run: dict[str, Any]) -> None:
-    """Adds one run to the sums and writes the page anew."""
-    with _SUMS.open("a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # several may sail at once
-        file.seek(0)
-        runs = json.loads(file.read() or "[]")
-        runs.append({"commit": _commit(), "machine": _machine(), **run})
-        file.truncate(0)
-        file.write(json.dumps(runs, indent=1) + "\n")
-        file.flush()
-        _PAGE.write_text(page(runs))
+    """Adds one run of voyages to the sums and writes the page anew."""
+    _append(_SUMS, run)
 
 
-def page(runs: list[dict[str, Any]]) -> str:
+def add_cuts(run: dict[str, Any]) -> None:
+    """Adds one run of power cuts and writes the page anew."""
+    _append(_CUTS, run)
+
+
+def _append(path: Path, run: dict[str, Any]) -> None:
+    with _PAGE.open("a") as page:
+        fcntl.flock(page, fcntl.LOCK_EX)  # several may sail at once
+        runs = [*_runs(path), {"commit": _commit(), "machine": _machine(), **run}]
+        path.write_text(json.dumps(runs, indent=1) + "\n")
+        text = _page(_runs(_SUMS)) + _cuts(_runs(_CUTS))
+        page.truncate(0)
+        page.write(text + f"\nMachine of the last run: {runs[-1]['machine']}.\n")
+
+
+def _runs(path: Path) -> list[dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def _cuts(runs: list[dict[str, Any]]) -> str:
+    """The part on power cuts."""
+    lines = [
+        "",
+        "# Power cuts so far",
+        "",
+        "Written by `tests/system/power_cut.sh` (`make power-cuts`): an emulated machine with the daemon on it is",
+        "killed at random, and started again. `hostcache`: its memory is lost; `strict`: the cache of its disk, too.",
+        "After each cut file system and database are checked as they are, after the last one the same ledger as above",
+        "is drawn up: nothing that was counted `durable_every_s` + 1 s (3 s) before a cut may be missing.",
+        "",
+        "| mode | cuts | captures | samples | pictures | wrong | dearest cut | on average |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for mode in sorted({run["mode"] for run in runs}):
+        own = [run for run in runs if run["mode"] == mode]
+        many = " | ".join(f"{sum(run[key] for run in own):,}" for key in ("rounds", "captures", "rows", "pictures"))
+        costs = [cost for run in own for cost in run["costs_s"]]
+        dear = f"{max(costs, default=0):.2f} s | {sum(costs) / max(1, len(costs)):.2f} s"
+        lines.append(f"| {mode} | {many} | {sum(len(run['wrong']) for run in own)} | {dear} |")
+    lines += ["", "| date | commit | seed | mode | cuts | minutes | wrong |", "|---|---|---|---|---|---|---|"]
+    for run in runs:
+        wrong = "; ".join(run["wrong"])[:300].replace("|", "/") or "nothing"
+        what = f"{run['seed']} | {run['mode']} | {run['rounds']} | {run['minutes']:.1f}"
+        lines.append(f"| {run['date']} | {run['commit']} | {what} | {wrong} |")
+    return "\n".join([*lines, ""])
+
+
+def _page(runs: list[dict[str, Any]]) -> str:
     faults, restarts, sums = _sum(runs, "faults"), _sum(runs, "restarts"), _sum(runs, "account")
-    worst = max(run["worst_kill_ms"] for run in runs)
+    worst = max((run["worst_kill_ms"] for run in runs), default=0)
     lines = [
         "# The soak: faults so far",
         "",
@@ -80,7 +120,7 @@ def page(runs: list[dict[str, Any]]) -> str:
         bad = "; ".join(run["unbalanced"]) or "none"
         sailed = f"{run['seed']} | {run['minutes']:.1f} | {run['voyages']} | {many}"
         lines.append(f"| {run['date']} | {run['commit']} | {sailed} | {bad} |")
-    return "\n".join([*lines, "", f"Machine of the last run: {runs[-1]['machine']}.", ""])
+    return "\n".join([*lines, ""])
 
 
 def _sum(runs: list[dict[str, Any]], key: str) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The rows of one stream in one life: what its captures hold, in their order, against what the sensor sent."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -227,8 +227,3 @@ def runs(capture: Capture) -> Iterator[tuple[int, Any]]:
             due = block.first + len(rows)
     if pieces:
         yield begun, np.concatenate(pieces)
-
-
-def overlapping(destroyed: Iterable[tuple[int, Range]], life: Life) -> Sequence[Range]:
-    """Those rows of the destroyed (boot time, rows) that belong to this life."""
-    return [rows for at_ns, rows in destroyed if life.begun_ns <= at_ns <= life.ended_ns]

@@ -3,16 +3,27 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Protocol
 
 from agent.capture import Capture
+from tests.soak.far import Server
 from tests.soak.ship import OWED
-from tests.soak.voyage import Voyage
+
+
+class Places(Protocol):
+    """Where captures may be."""
+
+    folder: Path
+    data: Path
+    one: Server
+    two: Server
+    damaged: set[str]
 
 
 class Union:
     """`captures` by uuid; what is wrong with places and copies of them in `complaints`."""
 
-    def __init__(self, voyage: Voyage) -> None:
+    def __init__(self, voyage: Places) -> None:
         self.captures: dict[str, Capture] = {}
         self.complaints: list[str] = []
         self.delivered = self.only_far = 0
@@ -82,6 +93,6 @@ class Union:
         self.only_far = len(self.captures.keys() - self.here)
 
 
-def quarantine(voyage: Voyage) -> dict[str, str]:
+def quarantine(voyage: Places) -> dict[str, str]:
     """What lies there, with its reason."""
     return {path.parent.name: path.read_text().strip() for path in Path(voyage.data / "quarantine").rglob("reason.txt")}

@@ -161,6 +161,10 @@ class Voyage(Running):
         if stream in self.destroyed:
             self.destroyed[stream] += [(at_ns, one) for one in rows]
 
+    def lost(self, stream: str, life: Life) -> list[Range]:
+        """The rows of a life that were destroyed on the disk."""
+        return [rows for at_ns, rows in self.destroyed[stream] if life.begun_ns <= at_ns <= life.ended_ns]
+
     def born(self) -> None:
         """A new life, at its very beginning."""
         self.lives.append(Life(boottime_ns()))
