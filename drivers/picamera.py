@@ -5,8 +5,9 @@ import dataclasses
 from drivers import check, option
 from drivers._camera import PictureTaker
 from drivers.ports.camera import open_camera
+from drivers.ports.camera_motion import Motion
 from drivers.ports.libcamera import Still
-from drivers.ports.virtual import Virtual
+from drivers.ports.virtual.picamera import VirtualScene
 
 PICTURES = True
 """Its blocks are pictures, not samples."""
@@ -44,7 +45,8 @@ class Settings:
         at_least=2,
         at_most=3600,
     )
-    virtual: Virtual = option('of a simulated camera (camera = "virtual")', factory=Virtual)
+    motion: Motion = option("pictures for motion, besides those of the interval", factory=Motion)
+    virtual: VirtualScene = option('of a simulated camera (camera = "virtual")', factory=VirtualScene)
 
     def __post_init__(self) -> None:
         mistakes: list[tuple[str, object, str]] = []
@@ -66,7 +68,8 @@ class Settings:
         """Starts the camera's process. Raises DriverError."""
         still = Still(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Still)})
         setup = dataclasses.asdict(still)
-        wanted = {**setup, "settle_s": self.settle_s}
+        wanted = {**setup, "settle_s": self.settle_s, "motion": self.motion.wanted()}
+        setup |= self.motion.setup()
         if self.awb != "manual":
             del setup["red_gain"], setup["blue_gain"]
         if self.focus != "manual":

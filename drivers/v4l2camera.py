@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from drivers import check, option
 from drivers._camera import PictureTaker
 from drivers.ports.camera import Value, open_camera
-from drivers.ports.virtual import Virtual
+from drivers.ports.camera_motion import Motion
+from drivers.ports.virtual.picamera import VirtualScene
 
 PICTURES = True
 """Its blocks are pictures, not samples."""
@@ -49,7 +50,8 @@ class Settings:
         at_least=2,
         at_most=3600,
     )
-    virtual: Virtual = option('of a simulated camera (camera = "virtual")', factory=Virtual)
+    motion: Motion = option("pictures for motion, besides those of the interval", factory=Motion)
+    virtual: VirtualScene = option('of a simulated camera (camera = "virtual")', factory=VirtualScene)
 
     def __post_init__(self) -> None:
         mistakes: list[tuple[str, object, str]] = []
@@ -67,8 +69,8 @@ class Settings:
     def open(self) -> PictureTaker:
         """Starts the camera's process. Raises DriverError."""
         wanted = {name: getattr(self, name) for name in ("width", "height", "frames_hz", "quality", "settle_s")}
-        wanted["controls"] = dict(self.controls)
-        setup = {"frames_hz": self.frames_hz}
+        wanted |= {"controls": dict(self.controls), "motion": self.motion.wanted()}
+        setup = {"frames_hz": self.frames_hz, **self.motion.setup()}
         if self.camera == "virtual":
             camera = open_camera("picamera", self.virtual.document(), patience_s=self.hung_after_s)
         else:

@@ -19,9 +19,11 @@ from drivers import Block, DriverError, Identity, SettingsError, Snapper, bootti
 from drivers._camera import PictureTaker
 from drivers.picamera import Settings
 from drivers.ports.camera import Camera, open_camera
+from drivers.ports.camera_motion import Motion
 from drivers.ports.jpeg import missing
 from drivers.ports.libcamera import Still
-from drivers.ports.virtual import Virtual, Wire
+from drivers.ports.virtual import Wire
+from drivers.ports.virtual.picamera import VirtualScene as Virtual
 from drivers.ports.virtual.picamera import render
 from tests.contracts.driver import DriverContract, children, read_blocks
 
@@ -252,6 +254,23 @@ def test_picamera2_gives_pictures_with_what_the_sensor_said(pi: pytest.MonkeyPat
     assert (said["red_gain"], said["blue_gain"]) == (1.5, 2.0)
 
 
+def test_picamera2_shows_motion_in_its_small_stream(pi: pytest.MonkeyPatch) -> None:
+    motion = Motion(area=0.1, min_interval_s=60)
+    with started(Settings(interval_s=0, settle_s=0, motion=motion)) as (driver, identity):
+        begun_ns = boottime_ns()
+        (block,) = read_blocks(driver, 1)
+        assert driver.read(0.3) is None
+        while not driver.counters.get("motions"):
+            assert driver.read(0.2) is None, "one picture a minute, while it lasts"
+    assert identity.setup["motion_area"] == 0.1
+    assert block.metadata["motion"] == pytest.approx(0.25, abs=0.05)
+    assert block.metadata["exposure_s"] == 0.01, "of the very frame in which it was seen"
+    assert block.observed_ns > begun_ns
+    assert missing(block.jpeg) == ""
+    assert driver.counters["motions"] == 1
+    assert driver.counters["examined"] > 5
+
+
 @pytest.mark.parametrize(
     ("trouble", "settings", "message"),
     [
@@ -276,7 +295,7 @@ def test_a_frontend_that_times_out_is_given_up_and_ended(pi: pytest.MonkeyPatch,
     pi.setenv("MODEL_TROUBLE", "hang")
     camera = open_camera("drivers.ports.libcamera", {"camera": 0}, patience_s=1.5)
     try:
-        camera.start({**dataclasses.asdict(Still()), "settle_s": 0.1})
+        camera.start({**dataclasses.asdict(Still()), "settle_s": 0.1, "motion": None})
         if asked:
             camera.ask()
         deadline = boottime_ns() + 10_000_000_000

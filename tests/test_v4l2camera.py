@@ -15,6 +15,7 @@ from PIL import Image, ImageChops
 
 from drivers import DriverError, Identity, SettingsError, boottime_ns
 from drivers._camera import PictureTaker
+from drivers.ports.camera_motion import Motion
 from drivers.ports.jpeg import DHT, SOS, missing, segments, standalone
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual.picamera import render
@@ -138,6 +139,20 @@ def test_controls_are_set_in_order_and_say_what_they_are(plugged: Plug) -> None:
         "exposure_time_absolute": 200,
         "white_balance_automatic": 0,
     }
+
+
+@pytest.mark.parametrize("pixels", ["MJPG", "YUYV"])
+def test_a_picture_is_taken_when_something_moves(plugged: Plug, pixels: str) -> None:
+    motion = Motion(area=0.05, min_interval_s=60)
+    with started(plugged(pixels=[pixels], moves_from=12), interval_s=0, motion=motion) as (driver, identity):
+        (block,) = read_blocks(driver, 1)
+        driver.snap()
+        (asked,) = read_blocks(driver, 1)
+    assert identity.setup["motion_area"] == 0.05
+    assert block.metadata["motion"] == pytest.approx(0.125, abs=0.04)
+    assert int(block.metadata["frame"]) >= 12
+    assert missing(block.jpeg) == missing(asked.jpeg) == ""
+    assert "motion" not in asked.metadata
 
 
 @pytest.mark.parametrize(

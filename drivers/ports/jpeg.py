@@ -1,6 +1,12 @@
-"""The outer structure of a JPEG: its segments, whether the file is whole, what a webcam left out. None is decoded."""
+"""A JPEG from outside: its segments, whether it is whole, what a webcam left out; and a small look into it."""
 
+import io
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 SOS, DHT = 0xDA, 0xC4
@@ -85,6 +91,21 @@ def standalone(frame: bytes) -> bytes:
         return frame
     _, scan, _ = found[-1]
     return frame[:scan] + _usual_tables() + frame[scan:]
+
+
+def brightness(jpeg: bytes, width: int) -> "npt.NDArray[np.uint8] | None":
+    """(height, width) levels, decoded only as far as for about that many pixels across; None where it is not whole."""
+    import numpy as np  # noqa: PLC0415  only where motion is looked for
+    from PIL import Image  # noqa: PLC0415
+
+    if missing(jpeg):
+        return None
+    try:
+        with Image.open(io.BytesIO(jpeg)) as image:
+            image.draft("L", (width, width * image.height // image.width))
+            return np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, ValueError):  # Pillow raises any of the three
+        return None
 
 
 def _usual_tables() -> bytes:

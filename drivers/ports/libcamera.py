@@ -7,6 +7,7 @@ from typing import Any
 
 from drivers.ports import boottime_ns
 from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, Value, serve
+from drivers.ports.camera_motion import WIDTH, MotionWatch
 from drivers.ports.virtual import Wire
 
 _SCALARS = {
@@ -61,15 +62,22 @@ class Libcamera:
         self.pause_s = BEAT_S
         self._quality = 90
         self._frames = 0
+        self._motion: MotionWatch | None = None
+        self._small = (0, 0)
 
     def start(self, wanted: Mapping[str, Any]) -> Facts:
         still = Still(**{field.name: wanted[field.name] for field in dataclasses.fields(Still)})
         self._quality = still.quality
         camera, half_turn = self._camera, int(still.rotation == 180)
         transform = self._libcamera.Transform(hflip=half_turn, vflip=half_turn)
+        lores = None
         try:
+            if wanted["motion"]:
+                self._motion, self.pause_s = MotionWatch(wanted["motion"]), 0.0
+                lores = {"size": _small(*((still.width, still.height) if still.width else camera.sensor_resolution))}
             configuration = camera.create_still_configuration(
                 main={"size": (still.width, still.height)} if still.width else {},
+                lores=lores,
                 raw=None,
                 transform=transform,
                 controls=self._controls(still, camera.camera_controls),
@@ -83,7 +91,10 @@ class Libcamera:
             settled_ns = boottime_ns() + round(wanted["settle_s"] * 1e9)
             while boottime_ns() < settled_ns:
                 camera.capture_request().release()
-            width, height = camera.camera_configuration()["main"]["size"]
+            used = camera.camera_configuration()
+            width, height = used["main"]["size"]
+            if self._motion is not None:
+                self._small = used["lores"]["size"]
             model = str(camera.camera_properties.get("Model", "camera"))
         except CameraError:
             raise
@@ -92,10 +103,26 @@ class Libcamera:
         return Facts(model, width, height)
 
     def shoot(self) -> Shot:
+        shot = self._shot(asked=True)
+        assert shot is not None
+        return shot
+
+    def glance(self) -> Glance:
+        if self._motion is None:
+            return Glance(self._frames)
+        shot = self._shot(asked=False)
+        return Glance(self._frames, self._motion.counts, shot)
+
+    def _shot(self, *, asked: bool) -> Shot | None:
+        """The next frame's picture; where it was not asked for, only if something moves in it."""
         try:
             request = self._camera.capture_request()
             try:
                 metadata = request.get_metadata()
+                taken_ns = int(metadata.get("SensorTimestamp", boottime_ns()))
+                share = self._moved(request, taken_ns)
+                if share is None and not asked:
+                    return None
                 picture = request.make_image("main")  # a copy: the camera has its buffer back while we compress
             finally:
                 request.release()
@@ -103,10 +130,16 @@ class Libcamera:
             picture.save(jpeg, format="jpeg", quality=self._quality)
         except Exception as error:
             raise CameraError(f"the camera gave no picture: {_say(error)}") from error
-        return Shot(jpeg.getvalue(), int(metadata.get("SensorTimestamp", boottime_ns())), said(metadata))
+        found = said(metadata) if share is None else {**said(metadata), "motion": share}
+        return Shot(jpeg.getvalue(), taken_ns, found, asked)
 
-    def glance(self) -> Glance:
-        return Glance(self._frames)
+    def _moved(self, request: Any, taken_ns: int) -> float | None:
+        """The share of the scene that moves, where a picture is wanted of it."""
+        if self._motion is None:
+            return None
+        # YUV420 begins with the brightness; its lines may be longer than the picture is wide
+        width, height = self._small
+        return self._motion.feed(request.make_array("lores")[:height, :width], taken_ns)
 
     def inject(self, kind: str, seconds: float) -> None:
         raise CameraError("only a virtual camera misbehaves on command")
@@ -139,6 +172,12 @@ class Libcamera:
         if unknown:
             raise CameraError(f"this camera has no {', '.join(unknown)}; leave that setting out")
         return wanted
+
+
+def _small(width: int, height: int) -> tuple[int, int]:
+    """The size of a small picture of the same shape, even."""
+    scale = min(1.0, WIDTH / width)
+    return round(width * scale) & ~1, round(height * scale) & ~1
 
 
 def said(metadata: Mapping[str, Any]) -> dict[str, Value]:

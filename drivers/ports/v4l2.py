@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from drivers.ports import boottime_ns
+from drivers.ports import boottime_ns, yuyv
 from drivers.ports.camera import CameraError, Facts, Glance, Shot, Value, serve
-from drivers.ports.jpeg import standalone
+from drivers.ports.camera_motion import WIDTH, MotionWatch
+from drivers.ports.jpeg import brightness, standalone
 from drivers.ports.virtual import Wire
-from drivers.ports.yuyv import compressed
 
 _BUFFERS = 3
 _PATIENCE_S = 60.0
@@ -47,6 +47,7 @@ class Webcam:
         self._frames = self._damaged = 0
         self._poll = select.poll()
         self._stream: Any = None
+        self._motion: MotionWatch | None = None
         self._device: Any = device.Device(path)
         with self._blaming():
             self._device.open()
@@ -54,6 +55,7 @@ class Webcam:
     def start(self, wanted: Mapping[str, Any]) -> Facts:
         device, v4l2 = self._device, self._v4l2
         self._quality = wanted["quality"]
+        self._motion = MotionWatch(wanted["motion"]) if wanted["motion"] else None
         with self._blaming():
             if v4l2.Capability.VIDEO_CAPTURE not in device.info.device_capabilities:
                 raise CameraError(f"{self._path} gives no pictures; the camera's other nodes may, video-index0 mostly")
@@ -78,14 +80,19 @@ class Webcam:
         until_s = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until_s:
             with self._blaming():
-                if (frame := self._next(1.0)) is not None:
-                    return self._shot(frame)
+                frame = self._next(1.0)
+                if frame is not None and (shot := self._shot(frame, asked=True)) is not None:
+                    return shot
         raise CameraError(f"{self._path} gave no frame for {_PATIENCE_S:g} s")
 
     def glance(self) -> Glance:
+        counts, shot = {"damaged": self._damaged}, None
         with self._blaming():
-            self._next(0.25)
-        return Glance(self._frames, {"damaged": self._damaged})
+            frame = self._next(0.25)
+            if frame is not None and self._motion is not None:
+                shot = self._shot(frame, asked=False)
+                counts |= self._motion.counts
+        return Glance(self._frames, counts, shot)
 
     def inject(self, kind: str, seconds: float) -> None:
         raise CameraError("only a virtual camera misbehaves on command")
@@ -107,13 +114,23 @@ class Webcam:
             return None
         return frame
 
-    def _shot(self, frame: Any) -> Shot:
-        timestamp_ns, how = self._dated(frame)
-        if frame.pixel_format == self._v4l2.PixelFormat.YUYV:
-            jpeg = compressed(frame.data, (frame.width, frame.height), frame.format.bytes_per_line, self._quality)
-        else:
-            jpeg = standalone(frame.data)
-        return Shot(jpeg, timestamp_ns, {"frame": frame.frame_nb, "timestamp_of": how})
+    def _shot(self, frame: Any, *, asked: bool) -> Shot | None:
+        """A frame's picture; where it was not asked for, only if something moves in it."""
+        taken_ns, how = self._dated(frame)
+        size, line = (frame.width, frame.height), frame.format.bytes_per_line
+        raw = frame.pixel_format == self._v4l2.PixelFormat.YUYV
+        jpeg = b"" if raw else standalone(frame.data)
+        said: dict[str, Value] = {"frame": frame.frame_nb, "timestamp_of": how}
+        if self._motion is not None:
+            luma = yuyv.luma(frame.data, size, line) if raw else brightness(jpeg, WIDTH)
+            share = None if luma is None else self._motion.feed(luma, taken_ns)
+            if share is not None:
+                said["motion"] = share
+        if not asked and "motion" not in said:
+            return None
+        if raw:
+            jpeg = yuyv.compressed(frame.data, size, line, self._quality)
+        return Shot(jpeg, taken_ns, said, asked)
 
     def _dated(self, frame: Any) -> tuple[int, str]:
         """CLOCK_BOOTTIME of a frame, and of what it is: exposure, end of the frame, or its arrival here.

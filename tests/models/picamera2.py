@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from libcamera import Transform
 from PIL import Image
 
@@ -41,6 +42,18 @@ class Request:
         assert not self._released
         return Image.new("RGB", self._camera.configuration[name]["size"], (20, 120, 60))
 
+    def make_array(self, name: str) -> np.ndarray:
+        """YUV420, in lines longer than they need to be; from the second second on something moves."""
+        assert not self._released
+        configuration = self._camera.configuration[name]
+        assert configuration["format"] == "YUV420"
+        width, height = configuration["size"]
+        array = np.full((height * 3 // 2, width + 64), 90, np.uint8)
+        array[:, width:] = np.random.default_rng().integers(0, 255, (len(array), 64))
+        if time.monotonic() > self._camera.begun + 1:
+            array[: height // 2, : width // 2] = 200
+        return array
+
     def release(self) -> None:
         assert not self._released, "released twice"
         self._released = True
@@ -52,6 +65,7 @@ class Picamera2:
         if camera_num > 0:
             raise RuntimeError("Camera __init__ sequence did not complete.")
         self.camera_properties = {"Model": "imx708", "PixelArraySize": (4608, 2592)}
+        self.sensor_resolution = (4608, 2592)
         names = ["ExposureTime", "AnalogueGain", "AwbMode", "ColourGains"]
         names += [] if TROUBLE == "fixed" else ["AfMode", "LensPosition"]
         self.camera_controls = dict.fromkeys(names, (0, 1, 0))
@@ -98,13 +112,13 @@ class Picamera2:
         if TROUBLE == "abort":
             os.abort()
         self._buffers = self.configuration["buffer_count"]
-        self._begun = time.monotonic()
+        self.begun = time.monotonic()
         threading.Thread(target=self._frames, daemon=True).start()
 
     def _frames(self) -> None:
         """The camera's thread: a frame after the other, for who waits for one, and through the callback."""
         while not self._closed:
-            if TROUBLE == "hang" and time.monotonic() > self._begun + 0.5:
+            if TROUBLE == "hang" and time.monotonic() > self.begun + 0.5:
                 return
             time.sleep(FRAME_S)
             with self._wanted:

@@ -1,20 +1,57 @@
 """A virtual camera: pictures that change from one to the next, and that a test can render again."""
 
+import dataclasses
 import io
 import random
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from drivers.ports import boottime_ns
-from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, serve
-from drivers.ports.virtual import Faults, Wire
+from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, Value, serve
+from drivers.ports.camera_motion import WIDTH as SMALL
+from drivers.ports.camera_motion import MotionWatch
+from drivers.ports.virtual import Faults, Virtual, Wire
+from drivers.settings import SettingsError, option
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MODEL = "virtual-camera"
 WIDTH, HEIGHT = 1920, 1080
 """The size of the sensor, where nothing else is asked for."""
 
 _EXPOSURE_S = 0.01
+_FRAME_S = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class VirtualScene(Virtual):
+    """Options of a virtual camera, `[stream.NAME.virtual]`."""
+
+    motion: tuple[str, ...] = option(
+        'when something moves before it: "AT FOR" in seconds since first opened, "5 1.5"', ()
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            moments(self.motion)
+        except ValueError as error:
+            raise SettingsError(("motion", self.motion, str(error))) from error
+
+
+def moments(lines: tuple[str, ...]) -> list[tuple[float, float]]:
+    """(at, for) in seconds of each line; ValueError where one is not understood."""
+    found = []
+    for line in lines:
+        try:
+            at, seconds = map(float, line.split())
+        except ValueError:
+            raise ValueError(f"{line!r} is not AT FOR, two numbers of seconds") from None
+        found.append((at, seconds))
+    return found
 
 
 def render(seed: int, number: int, size: tuple[int, int], quality: int) -> bytes:
@@ -39,6 +76,25 @@ def render(seed: int, number: int, size: tuple[int, int], quality: int) -> bytes
     return jpeg.getvalue()
 
 
+def scene(seed: int, size: tuple[int, int], at_s: float, *, moving: bool) -> "npt.NDArray[np.uint8]":
+    """What stands before the camera, small: (height, width) levels of a slope with noise, in light that comes and goes.
+
+    Something that moves is a bright square, a quarter as high as the picture.
+    """
+    import numpy as np  # noqa: PLC0415  only where motion is looked for
+
+    width, height = size
+    chance = np.random.default_rng((seed, int(at_s * 1000)))
+    light = 110 + 15 * np.sin(at_s / 20)
+    picture = light + np.linspace(-60, 60, width)[None, :] + chance.normal(0, 3, (height, width))
+    if moving:
+        side = height // 4
+        left, top = int(at_s * width) % (width - side), int(at_s * height / 2) % (height - side)
+        picture[top : top + side, left : left + side] += 80
+    found: npt.NDArray[np.uint8] = np.clip(picture, 0, 255).astype(np.uint8)
+    return found
+
+
 class VirtualCamera:
     """The model: one frame number a picture, exposed when it is asked for, delivered when the virtual wire likes."""
 
@@ -50,9 +106,15 @@ class VirtualCamera:
         self._wanted: Mapping[str, Any] = {}
         self._number = 0
         self._frames = 0
+        self._begun_ns: int = document["begun_ns"]
+        self._motion: MotionWatch | None = None
+        for at_s, seconds in moments(tuple(document.get("motion", ()))):
+            self._faults.inject("motion", seconds, at_s - (boottime_ns() - self._begun_ns) / 1e9)
         self.pause_s = BEAT_S
 
     def start(self, wanted: Mapping[str, Any]) -> Facts:
+        if wanted.get("motion"):
+            self._motion, self.pause_s = MotionWatch(wanted["motion"]), _FRAME_S
         self._there()
         self._wait("stall")
         self._wanted = wanted
@@ -60,6 +122,29 @@ class VirtualCamera:
 
     def shoot(self) -> Shot:
         self._there()
+        return self._shot(self._moved())
+
+    def glance(self) -> Glance:
+        self._there()
+        if self._faults.active("stall"):
+            return Glance(self._frames)
+        self._frames += 1
+        if self._motion is None:
+            return Glance(self._frames)
+        share = self._moved()
+        shot = None if share is None else self._shot(share, asked=False)
+        return Glance(self._frames, self._motion.counts, shot)
+
+    def _moved(self) -> float | None:
+        """The share of the scene that moves, where a picture is wanted of it."""
+        if self._motion is None:
+            return None
+        now, (width, height) = boottime_ns(), self._size
+        small = (SMALL, SMALL * height // width)
+        moving = self._faults.active("motion")
+        return self._motion.feed(scene(self._seed, small, (now - self._begun_ns) / 1e9, moving=moving), now)
+
+    def _shot(self, motion: float | None, *, asked: bool = True) -> Shot:
         timestamp_ns, number = boottime_ns(), self._number
         self._number += 1
         jpeg = render(self._seed, number, self._size, self._wanted.get("quality", 90))
@@ -70,12 +155,10 @@ class VirtualCamera:
             jpeg = jpeg[: self._chance.randrange(len(jpeg))]
         exposure_s = self._wanted.get("exposure_us", 0) / 1e6 or _EXPOSURE_S
         gain = self._wanted.get("gain", 0) or 1.0
-        return Shot(jpeg, timestamp_ns, {"exposure_s": exposure_s, "gain": gain, "frame": number})
-
-    def glance(self) -> Glance:
-        self._there()
-        self._frames += not self._faults.active("stall")
-        return Glance(self._frames)
+        said: dict[str, Value] = {"exposure_s": exposure_s, "gain": gain, "frame": number}
+        if motion is not None:
+            said["motion"] = motion
+        return Shot(jpeg, timestamp_ns, said, asked)
 
     def inject(self, kind: str, seconds: float) -> None:
         self._faults.inject(kind, seconds)

@@ -2,7 +2,7 @@
 
 Python imports a module of this name when it starts; with this folder in PYTHONPATH a camera's process has a webcam.
 MODEL_WEBCAM, as JSON, says what kind: pixels, capabilities, stamps, damaged (each so manieth frame), unplug_after
-(frames), busy.
+and moves_from (frames), busy.
 """
 
 import errno
@@ -37,7 +37,11 @@ def picture(number: int, size: tuple[int, int]) -> bytes:
     from PIL import Image
 
     jpeg = io.BytesIO()
-    Image.linear_gradient("L").rotate(number * 30).resize(size).convert("RGB").save(jpeg, "jpeg", quality=80)
+    still = "moves_from" in OPTIONS
+    image = Image.linear_gradient("L").rotate(0 if still else number * 30).resize(size).convert("RGB")
+    if still and number >= OPTIONS["moves_from"]:
+        image.paste((255, 255, 255), (0, 0, size[0] // 2, size[1] // 4))
+    image.save(jpeg, "jpeg", quality=80)
     return jpeg.getvalue()
 
 
@@ -163,7 +167,9 @@ class Kernel:
     def frame(self) -> bytes:
         pixels, *(width, height) = self.format
         if pixels == fourcc("YUYV"):
-            return (bytes([235, 128, 16, 128]) * (width // 2) + bytes(64)) * height
+            line = bytes([235, 128, 16, 128]) * (width // 2) + bytes(64)
+            moved = height // 8 if self.number >= OPTIONS.get("moves_from", 1 << 30) else 0
+            return bytes([16, 128, 16, 128]) * (len(line) // 4) * moved + line * (height - moved)
         return as_a_webcam_sends_it(picture(self.number, (width, height)))
 
     def query_ext_ctrl(self, control: Any) -> None:
