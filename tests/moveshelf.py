@@ -102,6 +102,9 @@ class Server:
     def truncate_answer(self):
         self.store.faults.append(Fault(truncate=True))
 
+    def misanswer(self, text):
+        self.api.faults_at["createAdditionalData"].append(Fault(text=text or " "))
+
     def hang(self) -> threading.Event:
         self.store.faults.append(Fault(hang=True))
         return self.store.hanging

@@ -71,6 +71,9 @@ class Far:
     def truncate_answer(self):
         self.store.faults.append(Fault(truncate=True))
 
+    def misanswer(self, text):
+        self.store.faults.append(Fault(text=text))
+
     def hang(self) -> threading.Event:
         self.store.faults.append(Fault(hang=True))
         return self.store.hanging

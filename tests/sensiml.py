@@ -107,6 +107,9 @@ class Server:
     def truncate_answer(self) -> None:
         self.model.faults.append(Fault(truncate=True))
 
+    def misanswer(self, text: str) -> None:
+        self.model.faults.append(Fault(text=text or " "))
+
     def hang(self) -> threading.Event:
         self.model.faults.append(Fault(hang=True))
         return self.model.hanging

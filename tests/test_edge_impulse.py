@@ -76,6 +76,9 @@ class Far:
     def truncate_answer(self):
         self.model.faults.append(Fault(truncate=True))
 
+    def misanswer(self, text):
+        self.model.faults.append(Fault(text=text or " "))
+
     def hang(self) -> threading.Event:
         self.model.faults.append(Fault(hang=True))
         return self.model.hanging

@@ -77,6 +77,9 @@ class Server:
     def truncate_answer(self):
         self.receiver.faults.append(Fault(truncate=True, text="half"))
 
+    def misanswer(self, text):
+        self.receiver.faults.append(Fault(200, text=text))
+
     def hang(self) -> threading.Event:
         self.receiver.faults.append(Fault(hang=True))
         return self.receiver.hanging

@@ -16,8 +16,23 @@ from agent.targets import Failed, Home, Later, Plan, Progress, Refused, Stopped,
 from agent.targets.mqtt import Mqtt, Settings
 from drivers.settings import SettingsError
 from tests.captures import make_capture
-from tests.contracts.target import BIG, CONTENT, TargetContract, put
+from tests.contracts.target import BIG, CONTENT, NetworkContract, put
 from tests.mosquitto import Listener, Mosquitto, needs_mosquitto
+from tests.mqtt_line import (
+    CONNECT,
+    PUBLISH,
+    Acknowledged,
+    CutAfter,
+    Fault,
+    Hang,
+    Line,
+    Misread,
+    Says,
+    Slow,
+    goodbye,
+    refused,
+    unwanted,
+)
 from tests.recorded import make_data_folder, rows
 
 pytestmark = needs_mosquitto
@@ -32,10 +47,21 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 class Far:
     """A broker, and somebody who listens below a prefix of this test's own."""
 
+    secret = "s3cret-password-0123456789"
+
     def __init__(self, broker: Mosquitto, listener: Listener, folder: Path, stack: contextlib.ExitStack) -> None:
         self.broker, self.listener, self._stack = broker, listener, stack
         self.prefix = uuid.uuid4().hex
         self.home = Home("bay 3", "0badcafe", folder / "secrets")
+        self.line: Line | None = None
+
+    def behind_line(self) -> "Far":
+        """From now on, targets come by a line that misbehaves, with a password, and give up soon."""
+        self.line = Line(self.broker.port)
+        self._stack.callback(self.line.close)
+        self.home.secrets.mkdir(exist_ok=True)
+        (self.home.secrets / "password").write_text(self.secret)
+        return self
 
     def open(self, **settings: Any) -> Mqtt:
         given = {
@@ -46,6 +72,9 @@ class Far:
             "most_kb": 1000.0,
             "answer_timeout_s": 5.0,
         }
+        if self.line is not None:
+            given |= {"host": "127.0.0.1", "port": self.line.port, "user": "edge", "password_file": "password"}
+            given |= {"answer_timeout_s": 0.5}
         target = Settings(**{**given, **settings}).open(self.home)
         self._stack.callback(target.close)
         return target
@@ -62,6 +91,46 @@ class Far:
     def forget(self) -> None:
         self.listener.messages.clear()
 
+    def open_patient(self) -> Mqtt:
+        return self.open(answer_timeout_s=60.0)
+
+    def open_elsewhere(self, host: str) -> Mqtt:
+        name, _, port = host.partition(":")
+        return self.open(host=name, port=int(port or 0))
+
+    def fault(self, fault: Fault) -> None:
+        assert self.line is not None
+        self.line.faults.append(fault)
+
+    def lose_answer(self) -> None:
+        self.fault(Acknowledged(0))
+
+    def cut(self, after_bytes: int) -> None:
+        self.fault(CutAfter(after_bytes))
+
+    def deny(self) -> None:
+        self.fault(Says(CONNECT, refused(0x87)))
+
+    def busy(self, status: int, retry_after: str) -> None:
+        self.fault(Says(PUBLISH, unwanted(0x97)) if status == 429 else Says(CONNECT, refused(0x89)))
+
+    def slow(self) -> None:
+        self.fault(Slow())
+
+    def answer_early(self) -> None:
+        self.fault(Says(PUBLISH, goodbye(0x95)))
+
+    def truncate_answer(self) -> None:
+        self.fault(Acknowledged(1))
+
+    def misanswer(self, text: str) -> None:
+        self.fault(Misread(text.encode()))
+
+    def hang(self) -> threading.Event:
+        assert self.line is not None
+        self.fault(Hang())
+        return self.line.hanging
+
 
 @pytest.fixture
 def far(broker: Mosquitto, tmp_path: Path) -> Iterator[Far]:
@@ -69,8 +138,26 @@ def far(broker: Mosquitto, tmp_path: Path) -> Iterator[Far]:
         yield Far(broker, stack.enter_context(broker.listener()), tmp_path, stack)
 
 
-class TestContract(TargetContract):
+class TestContract(NetworkContract):
     tells = removes = False
+
+    @pytest.fixture
+    def far(self, far: Far) -> Far:
+        return far.behind_line()
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_retry_after_in_seconds(self, far, target, capture, status):
+        """A broker has no way to say how long."""
+        far.busy(status, "17")
+        with pytest.raises(Later) as later:
+            put(target, capture)
+        assert later.value.after_s == 30
+        put(target, capture)
+        assert far.files() == self.expected(capture)
+
+    @pytest.mark.parametrize("status", [429, 503])
+    def test_retry_after_a_date(self, far, target, capture, status):
+        self.test_retry_after_in_seconds(far, target, capture, status)
 
     def test_a_big_file_needs_no_memory(self, far, target, tmp_path):
         """It is refused, and not even read."""

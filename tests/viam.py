@@ -84,6 +84,9 @@ class Far:
     def truncate_answer(self) -> None:
         self.fault(truncate=True)
 
+    def misanswer(self, text: str) -> None:
+        self.fault(answer=text.encode())
+
     def hang(self) -> threading.Event:
         self.fault(hang=True)
         return self.cloud.hanging

@@ -19,6 +19,18 @@ from agent.targets._inventory import Inventoried
 from tests.captures import make_capture
 
 CONTENT = bytes(range(256)) * 800  # more than one chunk of any target
+STRANGE = {
+    "nothing": "",
+    "a page": "<!doctype html><title>Welcome to our hotel's network</title>",
+    "not whole": '{"success": tr',
+    "null": "null",
+    "a number": "17",
+    "a list": '[{"id": null}]',
+    "an object": '{"id": {}, "files": 7, "data": [], "uuid": 4, "errors": 0}',
+    "deep": "[" * 50_000,
+    "not text": "\x00\x82\ufffd",
+}
+"""Answers of the wrong shape."""
 BIG = 64 << 20
 MEMORY = 8 << 20
 
@@ -68,6 +80,9 @@ class NetworkFar(Far, Protocol):
 
     def truncate_answer(self) -> None:
         """Stores what it gets; the answer breaks off."""
+
+    def misanswer(self, text: str) -> None:
+        """Stores what it gets, and says yes with a text that its protocol does not know."""
 
     def hang(self) -> threading.Event:
         """Takes everything and never answers; the event says that it has come to that."""
@@ -264,6 +279,16 @@ class NetworkContract(TargetContract):
         far.truncate_answer()
         state: dict = {}
         with pytest.raises(Failed):
+            put(target, capture, state)
+        put(target, capture, state)
+        assert far.files() == self.expected(capture)
+
+    @pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+    def test_an_answer_of_the_wrong_shape(self, far, target, capture, text):
+        """What cannot be read is one more attempt, and never a reason to set the capture aside."""
+        far.misanswer(text)
+        state: dict = {}
+        with contextlib.suppress(Failed):
             put(target, capture, state)
         put(target, capture, state)
         assert far.files() == self.expected(capture)

@@ -91,7 +91,7 @@ class Bucket(Receiver):
         kept = tuple((name, value) for name, value in headers if name.lower() not in _DROPPED)
         if request.method == "HEAD":
             kept = (*kept, *((name, value) for name, value in headers if name.lower() == "content-length"))
-        text = answer.decode()
+        text = fault.text or answer.decode()
         return Fault(status, kept, text, lose_answer=fault.lose_answer, truncate=fault.truncate)
 
     def objects(self) -> dict[str, bytes]:
