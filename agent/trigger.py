@@ -12,7 +12,9 @@ from drivers.settings import check, option
 Floats = npt.NDArray[np.float64]
 
 WATCHING = ("level", "slope", "rms")
-"""Kinds of trigger that watch a stream."""
+"""Kinds of trigger that watch a stream of samples."""
+MOTION = "motion"
+"""The kind that watches a camera."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +23,10 @@ class TriggerSettings:
 
     kind: str = option(
         "level: a value reaches the threshold; slope: its change a second does; rms: its root mean square over window_s"
-        " does; gpio: an edge at a pin; command: `capture-agent trigger`, which all others heed too",
+        " does; motion: a camera takes a picture for it; gpio: an edge at a pin; command: `capture-agent trigger`,"
+        " which all others heed too",
         "command",
-        choices=("command", *WATCHING, "gpio"),
+        choices=("command", *WATCHING, MOTION, "gpio"),
     )
     stream: str = option("stream to watch; empty: the recording's only one", "")
     channels: tuple[str, ...] = option("channel to watch; several: the root of the sum of their squares", ())
@@ -90,7 +93,7 @@ class Event:
     segment: int = 0
     """Of that sample."""
     value: float | None = None
-    """What reached the threshold, in the trigger's units."""
+    """What reached the threshold, in the trigger's units; of motion the share of the scene."""
 
     def as_json(self, units: str, time_ns: int) -> dict[str, Any]:
         """As the sidecar has it, with the best that is known of its time."""
@@ -98,6 +101,8 @@ class Event:
         if self.sample is not None:
             found = {"stream": self.stream, "channels": list(self.channels), "sample": self.sample}
             said |= {**found, "value": self.value, "units": units}
+        elif self.stream:
+            said |= {"stream": self.stream, "value": self.value}
         return said
 
 

@@ -6,7 +6,7 @@ import queue
 from agent.gpio import EdgeError, Edges
 from agent.ring import Cursor
 from agent.stream import Stream
-from agent.trigger import WATCHING, Detector, Event, TriggerSettings
+from agent.trigger import MOTION, WATCHING, Detector, Event, TriggerSettings
 from drivers import Block, Identity
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ class TriggerSource:
         self.error = ""
         """Why it cannot fire though it should; commands it heeds all the same."""
         self._settings = settings
-        self.watched = watched if settings.kind in WATCHING else None
+        self.watched = watched if settings.kind in (*WATCHING, MOTION) else None
         """The stream it watches, if any."""
         self._edges = Edges(settings.pin, settings.edge, settings.pull) if settings.kind == "gpio" else None
         self._asked: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -79,6 +79,11 @@ class TriggerSource:
         return True
 
     def _events(self, stream: Stream, block: Block) -> list[Event]:
+        if self._settings.kind == MOTION:
+            share = block.metadata.get(MOTION)
+            if share is None or not self._counts(block.observed_ns):
+                return []
+            return [Event(MOTION, block.observed_ns, stream.name, value=float(share))]
         identity = stream.identity_at(block.segment)
         if identity is not self._identity:
             self._begin(identity)

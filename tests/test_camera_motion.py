@@ -1,12 +1,15 @@
 """Motion before a camera: what counts as such, and pictures taken for it, up to their captures in a real daemon."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+import agent
 from drivers import SettingsError
 from drivers.ports.camera_motion import Motion, MotionWatch
 from drivers.ports.virtual.picamera import VirtualScene, scene
@@ -146,3 +149,44 @@ virtual = {{ motion = ["2 1.5"] }}
     first, second = (photo.document["start"]["boot_time_ns"] for photo in photos)
     assert 0.5e9 < second - first < 20e9
     assert photos[0].document["configuration"]["uuid"] == photos[1].document["configuration"]["uuid"]
+
+
+def test_motion_triggers_a_recording_of_a_sensor_and_of_pictures_before_it(tmp_path: Path) -> None:
+    config = f"""{CAMERA}
+interval_s = 0.25
+motion = {{ area = 0.02, min_interval_s = 600 }}
+virtual = {{ motion = ["3 1.5"] }}
+
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = 100
+
+[recording.visit]
+streams = ["imu"]
+when = "trigger"
+trigger = {{ kind = "motion", stream = "cam", pre_s = 1, post_s = 0.5 }}
+{PHOTOS}
+when = "trigger"
+trigger = {{ kind = "motion", pre_s = 1, post_s = 0.3, snap = false }}
+"""
+    with Running(tmp_path, config) as running:
+        running.until(lambda status: status["recordings"]["visit"]["finished"] == 1)
+        status = running.finish()
+        (visit,), photos = running.captures("visit"), running.captures("photos")
+    for recording in ("visit", "photos"):
+        assert status["recordings"][recording]["trigger"]["triggers"] == 1
+    (seen,) = (photo for photo in photos if "motion" in photo.document["streams"][0]["picture"])
+    moment = seen.document["start"]["boot_time_ns"]
+    share = seen.document["streams"][0]["picture"]["motion"]
+    trigger = {"kind": "motion", "boot_time_ns": moment, "stream": "cam", "value": share, "extended": 0}
+    assert seen.document["trigger"] == trigger
+    assert {name: visit.document["trigger"][name] for name in trigger} == trigger
+    starts = [photo.document["start"]["boot_time_ns"] for photo in photos]
+    assert min(starts) < moment, "what was before it came out of the ring"
+    assert all(-1_000_000_000 <= start - moment <= 300_000_000 for start in starts)
+    assert visit.document["trigger"]["lead"]["pre"] == 100
+    assert visit.document["start"]["boot_time_ns"] == pytest.approx(moment - 1_000_000_000, abs=300_000_000)
+    schema = json.loads((Path(agent.__file__).parent / "capture.schema.json").read_text())
+    for capture in (visit, seen):
+        jsonschema.validate(capture.document, schema)

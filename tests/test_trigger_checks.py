@@ -53,6 +53,9 @@ def recording(streams: str, trigger: str, more: str = "") -> str:
         ('"cam"\nformat = "jpeg"', "pre_s = 8", "trigger.pre_s", "more than its 16000000"),
         ('"cam"\nformat = "jpeg"', "pre_samples = 8", "trigger.pre_samples", "only for samples; pre_s is for pictures"),
         ('"imu"', 'kind = "level"', "trigger.channels", "at least one channel"),
+        ('"imu"', 'kind = "motion"', "trigger.stream", "the name of a camera; there is cam"),
+        ('"imu"', 'kind = "motion", stream = "mcu"', "trigger.stream", "the name of a camera; there is cam"),
+        ('"imu"', 'kind = "motion", stream = "cam"', "trigger.stream", "set stream.cam.motion.area"),
         ('"imu"', f"{LEVEL}, hysteresis = -1", "trigger.hysteresis", "at least 0"),
     ],
 )

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from agent.config.errors import Mistake, nearest
 from agent.recording import RecordingSettings
-from agent.trigger import WATCHING
+from agent.trigger import MOTION, WATCHING
 from drivers import DriverSettings, Expecting
 
 _LATE_S = 1.0
@@ -23,7 +23,9 @@ def triggers(
         return
     trigger = recording.trigger
     pictures = [name for name in recording.streams if name in cameras]
-    if trigger.stream:
+    if trigger.kind == MOTION:
+        yield from _motion(path, recording, streams, cameras)
+    elif trigger.stream:
         if trigger.stream not in streams:
             there = ", ".join(sorted(set(streams) - set(cameras))) or "none"
             yield Mistake(
@@ -44,6 +46,18 @@ def triggers(
         if recording.trigger.pre_samples:
             return
     yield from _past(path, recording, streams, ring)
+
+
+def _motion(
+    path: str, recording: RecordingSettings, streams: Mapping[str, DriverSettings], cameras: Collection[str]
+) -> Iterator[Mistake]:
+    """The camera that is watched has to be one, and to look for motion."""
+    name = recording.trigger.stream or (recording.streams[0] if len(recording.streams) == 1 else "")
+    if name not in cameras:
+        there = ", ".join(sorted(cameras)) or "none"
+        yield Mistake(f"{path}.trigger.stream", name, f"the name of a camera; there is {there}", nearest(name, cameras))
+    elif not getattr(getattr(streams[name], "motion", None), "area", 0):
+        yield Mistake(f"{path}.trigger.stream", name, f"a camera that looks for motion: set stream.{name}.motion.area")
 
 
 def _past(
