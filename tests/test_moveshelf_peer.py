@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.targets import Progress
 from tests.contracts.target import CONTENT, put
 from tests.moveshelf import SUBJECT, of_subject, serving
 
@@ -63,6 +64,7 @@ def test_the_published_client_makes_and_finds(peer, far, tmp_path):
     assert (clip["title"], clip["arrived"]) == ("picture", "Complete")
     assert clip["startTimecode"] == {"timecode": "10:15:00:123", "framerate": "FPS_1000"}
     assert said["current"] is True, "which it knows from what it downloaded"
+    assert said["deleted"] is True and "deleteClip" in far.api.operations
     assert {row["title"] for row in said["clips"]} == {"Trial-1", "picture"}
 
 
@@ -73,6 +75,8 @@ def test_both_clients_find_what_the_other_made(peer, far, tmp_path):
     said = by_the_peer(peer, far, tmp_path)
     assert far.places() == [*made, ("trial", "/", "picture")]
     assert {row["originalFileName"] for row in said["files"]} == {"their.csv", *(path.name for path in ours.files)}
-    put(far.open(), of_subject(tmp_path / "captures", CONTENT, labels={"trial": "Trial-1"}))
+    receipt = far.open().put(of_subject(tmp_path / "captures", CONTENT, labels={"trial": "Trial-1"}), Progress())
     assert far.places() == [*made, ("trial", "/", "picture")]
     assert len(far.files()) == 5
+    stays = far.open().remove("whoever", receipt)
+    assert any("files of others" in each for each in stays) and len(far.files()) == 3 and "their.csv" in far.files()

@@ -58,6 +58,9 @@ session.insert()
 their.download(str(folder / "down"))
 said["after"] = {c.filename: c.uuid for c in project.captures.get_captures()}
 said["down"] = (folder / "down" / "their.csv").read_text()
+gone = project.captures.create_capture("gone.csv", str(folder / "their.csv"))
+gone.delete()
+said["left"] = sorted(project.captures.build_capture_list())
 for each in said["before"]:
     project.captures.get_capture_by_filename(each).download(str(folder / "down"))
 (folder / "said.json").write_text(json.dumps(said))
@@ -126,6 +129,7 @@ def test_each_client_finds_what_the_other_made(peer, far, tmp_path):
     there = far.capture("their.csv")
     assert said["after"] == {name: far.capture(name)["uuid"], "their.csv": there["uuid"]}
     assert said["down"] == there["file"].decode()
+    assert "gone.csv" not in said["left"] and len(far.model.asked("DELETE", "")) == 1
     assert there["configuration"] == configuration["uuid"]
     assert (there["fields"]["set_sample_rate"], there["fields"]["calculated_sample_rate"]) == ("100", "99.9")
 

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from agent.targets import Failed, Refused, Unreachable
+from agent.targets import Failed, Progress, Refused, Unreachable
 from tests.captures import make_capture
 from tests.contracts.format import IMU, block
 from tests.contracts.target import CONTENT, TargetContract, put
@@ -53,6 +53,18 @@ def test_readings(far, tmp_path):
     assert metadata["method_name"] == "Readings"
     assert first["metadata"]["time_received"] == "2026-11-21T10:15:00.123Z"
     assert set(first["struct"]["readings"]) == {"Accelerometer X", "Gyroscope _z_", "Temperature"}
+
+
+def test_what_is_taken_back_of_readings_is_this_captures(far, tmp_path):
+    blocks = [(0, block(IMU, first, 50)) for first in range(0, 500, 50)]
+    one, other = (sampled(tmp_path / each, {"imu": IMU}, blocks) for each in ("one", "two"))
+    target = far.open(samples="both", delete_readings=True)
+    receipt = target.put(one, Progress())
+    put(target, other)
+    assert target.remove(one.uuid, receipt) == []
+    left = far.get("readings")
+    assert len(left) == 500 and all(f"capture:{other.uuid}" in metadata["tags"] for metadata, _ in left)
+    assert all(f"capture:{other.uuid}" in each["metadata"]["tags"] for each in far.get("stored"))
 
 
 @pytest.mark.parametrize(("size", "method"), [(0, "DataCaptureUpload"), (200_000, "StreamingDataCaptureUpload")])

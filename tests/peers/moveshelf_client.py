@@ -33,6 +33,8 @@ timecode = {"timecode": "10:15:00:123", "framerate": TimecodeFramerate.FPS_1000}
 clip = api.uploadFile(str(picture), project["name"], {"title": "picture", "startTimecode": timecode})
 api.updateClipMetadata(trial, {"description": "by the published client"})
 api.deleteAdditionalData(api.uploadAdditionalData(str(file), trial, "data", "gone.csv"))
+passing = util.addOrGetTrial(api, session, condition, "Trial-2")
+said["deleted"] = api.deleteClip(passing)
 said.update(
     trial=trial,
     data=data,
