@@ -1,0 +1,130 @@
+"""Growth: what a capture costs the daemon, and how long its start takes, with a thousand, a hundred thousand and a
+million captures delivered before, in the catalogue and as files in folders of days."""
+
+import os
+import statistics
+import tempfile
+from pathlib import Path
+
+from bench import Measure, beside
+from bench._load import Daemon
+from bench._owed import day_of, filled, name_of
+
+DEPTHS = (1_000, 100_000, 1_000_000)
+_DAYS = 100
+_STARTS, _LOADED = 5, 2
+"""Rounds, and in how many of them captures are made."""
+_LOAD_S = 10.0
+_AIM = 1.2
+_MOST_LINKS = 60_000
+"""Names for one file that ext4 allows, about."""
+_CONFIG = """\
+[agent]
+device = "bench"
+device_id = "00c0ffee"
+data_dir = "{folder}/data"
+free_floor_bytes = 0
+free_floor_percent = 0
+date_wait_s = 0
+
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = 1000
+filter_hz = 188
+
+[recording.walk]
+streams = ["imu"]
+length_samples = 100
+labels = {{ activity = "walking" }}
+targets = ["archive"]
+
+[target.archive]
+kind = "directory"
+path = "{folder}/archive"
+fsync = false
+"""
+
+
+def measure() -> list[Measure]:
+    starts: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
+    costs: dict[int, list[float]] = {depth: [] for depth in DEPTHS}
+    memory: dict[int, float] = dict.fromkeys(DEPTHS, 0.0)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
+        folders = {depth: _grown(Path(name) / str(depth), depth) for depth in DEPTHS}
+        for number in range(_STARTS):
+            for depth, folder in folders.items():  # in turns, so that a noisy machine is noisy for all of them
+                with Daemon(folder, _CONFIG.format(folder=folder)) as daemon:
+                    starts[depth].append(daemon.samples_s("imu"))
+                    if number >= _LOADED:
+                        continue
+                    _known(daemon, depth)
+                    before = _delivered(daemon)
+                    looks = daemon.watch(lambda passed: passed >= _LOAD_S)
+                    captures = _delivered(daemon) - before
+                    costs[depth].append((looks[-1].cpu_s - looks[0].cpu_s) / captures * 1e3)
+                    memory[depth] = max(memory[depth], looks[-1].rss_mib)
+        sizes = {depth: (folder / "data" / "agent.db").stat().st_size / 1e6 for depth, folder in folders.items()}
+    best = {depth: min(ms) for depth, ms in costs.items()}
+    median = {depth: statistics.median(seconds) for depth, seconds in starts.items()}
+    return [
+        *_flat("CPU of a capture of 100 samples, made and delivered", "ms", best, costs, sizes),
+        *_flat("start of the daemon to its first sample", "s", median, starts, sizes),
+        *_flat("memory", "MiB RSS", memory, {}, sizes),
+    ]
+
+
+def _flat(
+    what: str, unit: str, figures: dict[int, float], rounds: dict[int, list[float]], sizes: dict[int, float]
+) -> list[Measure]:
+    """A row for each depth but the first, to which it is compared."""
+    first, last, found = DEPTHS[0], DEPTHS[-1], []
+    for depth in DEPTHS[1:]:
+        ratio = figures[depth] / figures[first]
+        spread = f"; rounds took {_spread(rounds[depth])} {unit}, and {_spread(rounds[first])}" if rounds else ""
+        found.append(
+            Measure(
+                what=f"{what}, {depth} captures before",
+                figure=figures[depth],
+                unit=unit,
+                against=beside(f"{first} before", figures[first], unit),
+                ratio=ratio,
+                aim=f"ratio at most {_AIM:g}",
+                met=ratio <= _AIM,
+                curve=[(float(n), figure) for n, figure in figures.items()] if depth == last else (),
+                curve_over="captures before",
+                reason=f"the database has {sizes[depth]:.0f} MB beside {sizes[first]:.1f}{spread}",
+            )
+        )
+    return found
+
+
+def _spread(values: list[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+def _grown(folder: Path, depth: int) -> Path:
+    """A data folder with that many delivered captures: their rows, and names for their files."""
+    data = folder / "data"
+    (folder / "archive").mkdir(parents=True)
+    data.mkdir()
+    filled(data / "agent", depth, delivered=True, days=_DAYS)
+    for day in {day_of(number, depth, _DAYS) for number in range(depth)}:
+        (data / "captures" / day).mkdir(parents=True)
+    for suffix, content in ((".csv", "sequence,X\n0,1\n" * 22), (".json", "{}" + " " * 1000)):
+        for first in range(0, depth, _MOST_LINKS):
+            source = folder / f"{first}{suffix}"
+            source.write_text(content)
+            for number in range(first, min(first + _MOST_LINKS, depth)):
+                os.link(source, data / "captures" / day_of(number, depth, _DAYS) / f"{name_of(number)}{suffix}")
+    return folder
+
+
+def _known(daemon: Daemon, depth: int) -> None:
+    delivered = _delivered(daemon)
+    if not depth <= delivered < 2 * depth:
+        raise RuntimeError(f"the daemon knows of {delivered} delivered captures, not of {depth}")
+
+
+def _delivered(daemon: Daemon) -> int:
+    return int(daemon.status()["targets"]["archive"]["delivered"])
