@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,21 @@ def test_a_timelapse_follows_its_schedule(bench: Make) -> None:
     b.shoot(50.2)
     b.writer.step()
     assert b.times[-1] == 50.2, "a person may always ask for one"
+
+
+def test_a_timelapse_is_taken_while_there_is_light(bench: Make) -> None:
+    """At Greenwich, where the sun rises at about 8:00 and sets at about 16:20 then; a picture each ten minutes."""
+    sun = ScheduleSettings(times=("sunrise-0:30 - sunset+0:30",), latitude=51.48, longitude=0.001, wait_for_clock=False)
+    b = bench(schedule=sun)
+    for taken_s in range(400, 2 * 86400, 600):
+        b.clock.now_ns = b.zero_ns + taken_s * NS
+        b.shoot(taken_s)
+        b.writer.step()
+    taken = [datetime.fromtimestamp(b.clock.wall_ns(b.zero_ns) / NS + each, UTC) for each in b.times]
+    by_day = {day: [f"{each:%H:%M}" for each in taken if each.day == day] for day in (15, 16, 17)}
+    assert [(times[0], times[-1], len(times)) for times in by_day.values()] == [
+        ("08:23", "16:43", 51),
+        ("07:33", "16:43", 56),
+        ("07:33", "08:13", 5),
+    ]
+    assert b.writer.health()["state"] == "recording"
