@@ -70,26 +70,27 @@ class DiskSync:
         self.step()
 
     def step(self) -> None:
-        """One round; a disk that fails is said once and tried again the next time."""
+        """One round; a disk that fails, or a want of memory, is said once and tried again the next time."""
         problem = self._sync()
         try:
             self._dated()
             if self._kept:
                 self._failed += self._finishing.finish_each(self._kept, self._quarantine)
                 self._kept.clear()
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             problem = error
-        if problem is not None and not self._error:
-            log.error("the disk does not take what was recorded: %s", problem)
-        self._error = "" if problem is None else str(problem)
+        said = "" if problem is None else str(problem) or "no memory"
+        if said and not self._error:
+            log.error("the disk does not take what was recorded: %s", said)
+        self._error = said
 
-    def _sync(self) -> OSError | None:
+    def _sync(self) -> OSError | MemoryError | None:
         """Syncs each negative, whatever becomes of the others; what the last one to fail said."""
-        problem = None
+        problem: OSError | MemoryError | None = None
         for negative in self._negatives():
             try:
                 self.syncs += negative.sync()
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 problem = error
         ended = set(self._ended())
         self._whole &= ended
@@ -97,7 +98,7 @@ class DiskSync:
             try:
                 self.syncs += _sync(path)
                 self._whole.add(path)
-            except OSError as error:
+            except (OSError, MemoryError) as error:
                 problem = error
         return problem
 

@@ -151,7 +151,8 @@ def test_a_full_disk_is_said_once_and_the_pictures_wait(
 ) -> None:
     taken = [house.picture(0)]
     with monkeypatch.context() as disk:
-        for problem in (full, _raising(DatabaseWaits(errno.ENOSPC, "database or disk is full"))):
+        problems = DatabaseWaits(errno.ENOSPC, "database or disk is full"), MemoryError()
+        for problem in (full, *map(_raising, problems)):
             disk.setattr(house.finishing, "finish", problem)
             for _ in range(3):
                 house.disk_sync.step()

@@ -443,6 +443,30 @@ def test_stop_ends_everything_though_the_database_takes_nothing(house, monkeypat
     assert house.outbox.release_all() == 1  # the next start offers it again
 
 
+def test_without_a_thread_to_upload_it_waits_and_says_so_once(house, monkeypatch, caplog):
+    captures, start, tried = house.owe(3, "lab"), threading.Thread.start, threading.Event()
+
+    def none_left(thread):
+        if "upload" in thread.name:
+            tried.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    target = Scripted()
+    with monkeypatch.context() as machine:
+        machine.setattr(threading.Thread, "start", none_left)
+        sync = house.sync(lab=target)
+        assert tried.wait(10)
+        for _ in range(3):
+            sync.wake()
+            time.sleep(0.05)
+    sync.wake()
+    house.until(lambda: set(house.states("lab").values()) == {"delivered"})
+    assert sorted(target.asked) == sorted(captures)
+    assert house.broken == []
+    assert caplog.text.count("can't start new thread") == 1
+
+
 def test_stop_leaves_behind_what_cannot_be_cut(house):
     house.owe(1, "lab")
     end = threading.Event()

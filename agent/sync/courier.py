@@ -179,6 +179,7 @@ class Courier:
             self._look_ns = 0
         now = self._now()
         self._renew(now)
+        self._uploads.staff()
         if self._uploads.waiting and self._conditions.must_wait():
             with self._lock:
                 self._give_back()

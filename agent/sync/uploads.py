@@ -1,5 +1,6 @@
 """The upload threads of one target: each takes a group of parcels that waits, and delivers it."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -7,6 +8,8 @@ from collections.abc import Callable, Sequence
 from agent.parcel import Parcel
 from agent.sync.bundles import Group
 from agent.worker import Worker
+
+log = logging.getLogger(__name__)
 
 _SILENCE_S = 900.0
 """The longest that a target may take over one step, such as the sync of a gigabyte on a slow stick."""
@@ -23,6 +26,8 @@ class Uploads:
         self._waiting: deque[Group] = deque()
         self._uploading = 0
         self._workers: tuple[Worker, ...] = ()
+        self._short = ""
+        """Why no further thread could be started; empty where all did."""
 
     def threads(self, name: str, count: int, failed: Callable[[str, BaseException], None]) -> tuple[Worker, ...]:
         """All threads that there may be, not yet started; once, before the first `hand`."""
@@ -45,12 +50,27 @@ class Uploads:
         """Puts groups into the queue."""
         with self._work:
             self._waiting.extend(groups)
-            idle = sum(worker.alive for worker in self._workers) - self._uploading
-            for worker in self._workers:
-                if idle < len(self._waiting) and not worker.alive and not worker.stopping.is_set():
-                    worker.start()
-                    idle += 1
+            self._staff()
             self._work.notify(len(self._waiting))
+
+    def staff(self) -> None:
+        """Starts the threads that what waits needs: again, where the machine had none to give."""
+        with self._work:
+            self._staff()
+
+    def _staff(self) -> None:
+        idle = sum(worker.alive for worker in self._workers) - self._uploading
+        for worker in self._workers:
+            if idle < len(self._waiting) and not worker.alive and not worker.stopping.is_set():
+                try:
+                    worker.start()
+                except (RuntimeError, MemoryError) as error:  # those that run go on
+                    if not self._short:
+                        log.error("%s does not start, and is tried again: %s", worker.name, error or "no memory")
+                    self._short = str(error) or "no memory"
+                    return
+                idle += 1
+        self._short = ""
 
     def take_back(self) -> list[Parcel]:
         """Empties the queue; the parcels that were in it."""
