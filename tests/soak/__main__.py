@@ -50,7 +50,8 @@ def sail(folder: Path, seed: int, number: int, faults: Sequence[Callable[[Voyage
                 fault(voyage)
             except (control.NoDaemon, control.CommandError, EOFError):
                 pass  # it ended while it was asked; what follows starts it again
-            print(" (ended by itself)" if voyage.revive() else "", end="", flush=True)
+            if voyage.revive():
+                print(f" ({next(reversed(voyage.restarts), 'killed for want of memory')})", end="", flush=True)
         status = _arrive(voyage)
         voyage.end()
         for stream, lines in voyage.schedule.items():

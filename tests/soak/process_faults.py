@@ -72,7 +72,7 @@ def little_memory(voyage: Voyage) -> None:
 def memory_group(voyage: Voyage) -> None:
     """A control group as systemd's MemoryMax makes it, in which the kernel kills who needs more."""
     GROUP.mkdir(exist_ok=True)
-    (GROUP / "memory.limit_in_bytes").write_text(str(voyage.chance.choice((1, 2, 4, 8)) << 20))
+    (GROUP / "memory.limit_in_bytes").write_text(str(voyage.chance.choice((1, 2, 4, 16)) << 18))
     (GROUP / "cgroup.procs").write_text(str(voyage.pid))
     time.sleep(voyage.chance.uniform(1, 3))
     if voyage.alive:

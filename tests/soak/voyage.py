@@ -53,12 +53,21 @@ class Life:
     """The last that it said."""
     troubled: set[str] = dataclasses.field(default_factory=set)
     """The faults that it lived through."""
-    sampled_ns: int = 0
-    """When every stream was seen to have brought something."""
+    told: list[tuple[int, dict[str, int]]] = dataclasses.field(default_factory=list)
+    """What it had read by when: index after the last row of each stream."""
     boot_id: str = ""
     """Of the boot that it was in, where there are several."""
     rate_hz: float = RATE_HZ
     """Of its sensors."""
+
+    def tell(self, now_ns: int, status: dict[str, Any]) -> None:
+        """Notes what it said of itself."""
+        self.status = status
+        self.told.append((now_ns, {name: one["samples"] + one["lost"] for name, one in status["streams"].items()}))
+
+    def read_by(self, time_ns: int, stream: str) -> int:
+        """How many rows it was known to have read by then."""
+        return max((told[stream] for at_ns, told in self.told if at_ns <= time_ns), default=0)
 
     def holds(self, capture: Capture) -> bool:
         """Whether the capture began in it."""
@@ -176,7 +185,6 @@ class Voyage(Running):
             self.born()
             try:
                 self.look(sampling)
-                self.life.sampled_ns = boottime_ns()
                 return
             except EOFError:
                 self.buried()
@@ -190,7 +198,8 @@ class Voyage(Running):
             if not self.alive:
                 raise EOFError
             try:
-                status = self.life.status = self.ask("status")
+                now_ns, status = boottime_ns(), self.ask("status")
+                self.life.tell(now_ns, status)
             except (control.NoDaemon, control.CommandError, OSError, ValueError):
                 time.sleep(0.1)
                 continue
@@ -208,7 +217,7 @@ class Voyage(Running):
             self.life.how = "kill"
         else:
             self.life.how = f"exit {code}"
-            self.restarts[", ".join(sorted(self.life.troubled)) or "nothing"] += 1
+            self.restarts[f"{', '.join(sorted(self.life.troubled)) or 'nothing'}: {_reason(self.log(), code)}"] += 1
 
     def revive(self) -> bool:
         """After a fault: True where it had ended by itself and lives again."""
@@ -224,14 +233,15 @@ class Voyage(Running):
         """At once, whatever it does; its counters are asked for shortly before."""
         assert self.process is not None
         self._last_words()
-        time.sleep(self.chance.uniform(0, 0.2))
+        time.sleep(self.chance.uniform(0, 1))
         self.life.ended_ns, self.life.how = boottime_ns(), "kill"
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
     def _last_words(self) -> None:
         with contextlib.suppress(control.NoDaemon, control.CommandError, OSError, ValueError):
-            self.life.status = control.ask(self.data, "status", timeout=0.5)
+            now_ns = boottime_ns()
+            self.life.tell(now_ns, control.ask(self.data, "status", timeout=0.5))
 
     def end(self) -> int:
         """SIGTERM; the exit code."""
@@ -244,6 +254,17 @@ class Voyage(Running):
         """Another daemon on the same folder."""
         command = [sys.executable, "-m", "agent.cli", "run", "--config", str(self.config)]
         return subprocess.run(command, capture_output=True, timeout=60, check=False)
+
+
+def _reason(log: str, code: int) -> str:
+    """Why it ended: the thread that failed and its exception, or its last line."""
+    lines = log.splitlines()
+    failed = [number for number, line in enumerate(lines) if line.startswith("CRITICAL")]
+    if not failed:
+        return f"exit {code}, {lines[-1][:120] if lines else 'silent'}"
+    thread = lines[failed[-1]].partition("thread ")[2].partition(" failed")[0]
+    last = next((line for line in lines[failed[-1] + 1 :] if line[:1].isalpha() and not line.startswith("Trace")), "")
+    return f"{thread}: {last[:120]}"
 
 
 def faketime() -> str:
