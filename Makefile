@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PEERS  := $(VENV)/.peers
 
 .PHONY: demo test test-together test-alone hardware check bench bench-compare soak soak-load example install uninstall deb pins system clean
 
@@ -31,11 +32,15 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(STAMP)
+bench: $(PEERS)  # ten minutes; bench/RESULTS.md and its pictures; ARGS="serial imu" does these alone, ARGS=offline is long
 	$(BIN)/python -m bench $(ARGS)
 
-bench-compare: $(STAMP)
+bench-compare: $(PEERS)  # fails where a ratio is 25 % worse than the committed one
 	$(BIN)/python -m bench --compare $(ARGS)
+
+$(PEERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
 
 soak: $(STAMP)  # faults drawn from a seed, into bench/SOAK.md; MINUTES=10, SEED=7, ARGS="--only disk_full"
 	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -36,7 +36,11 @@ def load(path: Path) -> dict[str, Group]:
 
 
 def group_from(document: Mapping[str, Any]) -> Group:
-    return Group(**{**document, "measures": [Measure(**measure) for measure in document["measures"]]})
+    return Group(**{**document, "measures": [_measure_from(measure) for measure in document["measures"]]})
+
+
+def _measure_from(document: Mapping[str, Any]) -> Measure:
+    return Measure(**{**document, "curve": tuple((x, y) for x, y in document["curve"])})
 
 
 def save(path: Path, groups: Mapping[str, Group]) -> None:
