@@ -1,18 +1,17 @@
 """`capture-agent annotate`: what a person says of a finished capture; through the daemon, or alone where none runs."""
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
 import click
 
-from agent.annotations import Annotation
-from agent.capture import Capture
+from agent.amending import annotate as amend
 from agent.cli.ask import values
-from agent.cli.place import ask_if_running, existing, with_data_dir
+from agent.cli.place import existing, with_data_dir
 from agent.cli.show import matching
-from agent.cli.store import stored
-from agent.folder import Busy, DataFolder
+from agent.control import CommandError
+from agent.database import DatabaseDamaged, OtherVersion
+from agent.folder import Busy
 
 
 @click.command
@@ -36,11 +35,10 @@ def annotate(data_dir: Path, capture: str, **said: Any) -> None:
     KEY= removes a label; a part without labels removes its segments. The sidecar becomes a revision later, and is
     owed again to the targets that can amend.
     """
-    arguments = _arguments(said)
-    answer = ask_if_running(data_dir, "annotate", capture=capture, **arguments)
-    if answer is None:
-        amended = _alone(data_dir, capture, Annotation(**arguments))
-        answer = {"capture": amended.name, "revision": amended.revision}
+    try:
+        answer = amend(existing(data_dir), capture, **_arguments(said))
+    except (CommandError, Busy, ValueError, LookupError, OSError, DatabaseDamaged, OtherVersion) as error:
+        raise click.ClickException(str(error)) from None
     click.echo(f"{answer['capture']} has revision {answer['revision']} now")
 
 
@@ -74,17 +72,3 @@ def _box(text: str) -> dict[str, Any]:
     except ValueError:
         raise click.BadParameter(f"{corners!r} is not X,Y,X,Y", param_hint="--box") from None
     return {"label": label, "x_min": x_min, "y_min": y_min, "x_max": x_max, "y_max": y_max}
-
-
-def _alone(data_dir: Path, which: str, annotation: Annotation) -> Capture:
-    """Without a daemon, which cannot start meanwhile. What is owed: to all that have the capture, or are owed it."""
-    try:
-        with DataFolder(existing(data_dir)), stored(data_dir) as (catalogue, outbox):
-            targets = list(outbox.counts())
-
-            def owe(connection: sqlite3.Connection, capture: Capture) -> None:
-                outbox.amend(connection, capture.uuid, capture.revision, targets)
-
-            return catalogue.amend(which, annotation, owe)
-    except (Busy, ValueError) as error:
-        raise click.ClickException(str(error)) from None
