@@ -52,7 +52,7 @@ def sail(folder: Path, seed: int, number: int, faults: Sequence[Callable[[Voyage
                 pass  # it ended while it was asked; what follows starts it again
             if voyage.revive():
                 print(f" ({next(reversed(voyage.restarts), 'killed for want of memory')})", end="", flush=True)
-        status = _arrive(voyage)
+        status = arrive(voyage)
         voyage.end()
         for stream, lines in voyage.schedule.items():
             for life in voyage.lives:
@@ -65,7 +65,7 @@ def sail(folder: Path, seed: int, number: int, faults: Sequence[Callable[[Voyage
         return voyage, balance(voyage, status)
 
 
-def _arrive(voyage: Voyage) -> dict[str, Any]:
+def arrive(voyage: Voyage) -> dict[str, Any]:
     """Ends all recordings, owes refused parcels again, and waits until all is delivered; the status by then."""
     for attempt in range(5):
         try:

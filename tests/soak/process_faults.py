@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.soak.voyage import FIU, Voyage, faketime
 
@@ -138,37 +139,40 @@ def rename_errors(voyage: Voyage) -> None:
 
 
 def disk_full(voyage: Voyage) -> None:
+    with full_disk(voyage):
+        time.sleep(voyage.chance.uniform(1, 8))
+    if voyage.alive:
+        with contextlib.suppress(EOFError):
+            took = records_again(voyage)
+            assert took <= 12, f"it took {took:.1f} s after a full disk until everything was recorded again"
+
+
+@contextlib.contextmanager
+def full_disk(voyage: Voyage) -> Iterator[None]:
+    """The last byte of the voyage's disk is taken, and given back."""
     voyage.disk_was_full = True
     filler = voyage.data / "filler"
     with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1 << 16))
-        except OSError:
-            pass
-        try:
-            while True:
-                file.write(bytes(512))
-        except OSError:
-            pass
-    time.sleep(voyage.chance.uniform(1, 8))
+        for piece in (1 << 16, 512):
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(piece))
+    yield
     filler.unlink()
+
+
+def records_again(voyage: Voyage) -> float:
+    """Waits until every recording has recorded more than now; the seconds that took. EOFError where it ends."""
     begun = time.monotonic()
-    if not voyage.alive:
-        return
-    try:
-        before = voyage.look()
-        voyage.look(
-            lambda status: all(
-                one["state"] == "recording" and one["samples"] > before["recordings"][name]["samples"]
-                for name, one in status["recordings"].items()
-            ),
-            30,
-        )
-    except EOFError:
-        return
-    took = time.monotonic() - begun
-    assert took <= 12, f"it took {took:.1f} s after a full disk until everything was recorded again"
+    before = voyage.look()
+
+    def all_more(status: dict[str, Any]) -> bool:
+        recordings = status["recordings"].items()
+        more = (one["samples"] > before["recordings"][name]["samples"] for name, one in recordings)
+        return all(more) and all(one["state"] == "recording" for _, one in recordings)
+
+    voyage.look(all_more, 30)
+    return time.monotonic() - begun
 
 
 ALWAYS = (
