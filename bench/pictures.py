@@ -15,8 +15,8 @@ from PIL import Image
 from agent import exif
 from agent.capture import CaptureConfiguration
 from agent.clock import Clock
+from agent.device import Device
 from agent.pictures import PictureWriter
-from agent.take import Device
 from agent.thumbnails import small_jpeg
 from bench import Measure, beside
 from bench._timing import best_cpu_s, where
