@@ -67,6 +67,15 @@ def test_rows_that_the_harness_destroyed_hide_no_others() -> None:
     assert "11 rows are in no file, and 0 are counted" in "".join(found.missing())
 
 
+def test_a_gap_in_a_file_that_was_damaged_is_no_loss_of_the_sensor() -> None:
+    found, account = stream((500, 514), unrecorded=100)
+    list(found.run("a", 0, ROWS[:500], []))
+    list(found.run("a", 514, ROWS[514:800], [{"first": 500, "samples": 14, "exact": True}]))
+    list(found.run("b", 900, ROWS[900:1000], []))
+    assert list(found.missing()) == []
+    assert (account.damaged, account.lost_exact, account.unrecorded) == (14, 0, 100)
+
+
 def test_a_gap_that_was_not_recorded_has_its_length_unless_something_estimated_is_in_it() -> None:
     for lost, off, wrong in ((0, 1, True), (100, 1, False), (100, 60, True)):
         found, _ = stream(unrecorded=500, lost=lost)

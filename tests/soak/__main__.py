@@ -5,6 +5,7 @@ import dataclasses
 import datetime
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -98,6 +99,7 @@ def main() -> int:
     options.add_argument("--keep", type=Path, help="where folders of voyages that do not balance are kept")
     options.add_argument("--dry", action="store_true", help="leave bench/SOAK.md as it is")
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was begun is cleared away
     print(f"seed {given.seed}", flush=True)
     begun, number = time.monotonic(), max(0, given.voyage)
     faults, restarts, sums, unbalanced = Counter(), Counter(), Counter(), []

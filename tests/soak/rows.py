@@ -123,10 +123,13 @@ class RowLedger:
         before = [gap for gap in gaps if self.due <= gap["first"] < first]
         lost = sum(gap["samples"] for gap in before)
         exact = all(gap["exact"] for gap in before)
-        account.lost_exact += sum(gap["samples"] for gap in before if gap["exact"])
-        account.lost_estimated += sum(gap["samples"] for gap in before if not gap["exact"])
         inside = [(gap["first"], gap["first"] + gap["samples"]) for gap in before]
-        self._in_files += inside
+        for gap, rows_lost in zip(before, inside, strict=True):
+            by_sensor = without([rows_lost], self._destroyed)  # a gap may be what was destroyed in the midst of a file
+            account.damaged += gap["samples"] - length(by_sensor)
+            account.lost_exact += length(by_sensor) if gap["exact"] else 0
+            account.lost_estimated += 0 if gap["exact"] else length(by_sensor)
+            self._in_files += by_sensor
         expected = self._device + first - self.due
         device, wrong = self._sensor.find(rows, max(0, expected), self._known)
         off = device - expected

@@ -10,6 +10,7 @@ import datetime
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -169,6 +170,7 @@ def main() -> int:
     options.add_argument("--barriers", default="1")
     options.add_argument("--keep", type=Path)
     given = options.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was begun is cleared away
     print(f"seed {given.seed}, {given.mode}", flush=True)
     begun, chance = time.monotonic(), random.Random(given.seed)
     work: Path = given.work
