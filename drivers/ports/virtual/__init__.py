@@ -130,7 +130,7 @@ class Wire:
 class Child:
     """A model in a process of its own. Its first message says that it is ready (and may say more)."""
 
-    def __init__(self, model: str, document: Mapping[str, Any], *, ready_s: float = 10.0) -> None:
+    def __init__(self, model: str, document: Mapping[str, Any], *, ready_s: float = 30.0) -> None:
         ours, theirs = socket.socketpair()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
         with theirs:
