@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.peers
 
-.PHONY: demo test test-together test-alone hardware check bench bench-compare soak soak-load example install uninstall deb pins system clean
+.PHONY: demo test test-together test-alone hardware check bench bench-compare soak soak-load power-cuts example install uninstall deb pins system clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -47,6 +47,9 @@ soak: $(STAMP)  # faults drawn from a seed, into bench/SOAK.md; MINUTES=10, SEED
 
 soak-load: $(STAMP)  # an hour of load, and two hundred kills; ARGS="-k hour", SOAK_MINUTES=5
 	$(BIN)/python -m pytest -m soak --timeout 0 -s $(ARGS)
+
+power-cuts: $(STAMP)  # of an emulated machine, as root; ROUNDS=5, MODE=strict or hostcache, SEED=7
+	PYTHON=$(BIN)/python tests/system/power_cut.sh $(or $(ROUNDS),5) $(or $(MODE),strict)
 
 example: $(STAMP)  # config.example.toml, generated from the Settings
 	$(BIN)/capture-agent check --example > config.example.toml.part && mv config.example.toml.part config.example.toml
