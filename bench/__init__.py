@@ -35,6 +35,8 @@ class Measure:
     """What the figure was over something else, for the picture."""
     curve_over: str = ""
     """What that is, with its unit."""
+    compared: bool = True
+    """Whether a worse ratio means that something became slower: not so where disk or chance decide."""
     reason: str = ""
     """Where the aim is not met: why, as measured in the same run."""
 

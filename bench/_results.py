@@ -101,8 +101,8 @@ def worse(now: Group, committed: Group) -> dict[str, str]:
     before, found = {m.what: m.ratio for m in committed.measures}, {}
     for m in now.measures:
         was = before.get(m.what, 0.0)
-        if was <= 0:
-            continue  # new, or of a peer that was not there
+        if was <= 0 or not m.compared:
+            continue  # new, of a peer that was not there, or a matter of chance
         if m.lower_is_better:
             factor = m.ratio / was
         elif not m.ratio:

@@ -1,26 +1,21 @@
 """The outbox with a thousand, a hundred thousand and a million owed, against the durable queues on PyPI: put, claim and
 acknowledge, open, memory and disk syncs. Ours keeps a catalogue besides, and a parcel survives a power cut."""
 
-import json
 import os
-import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.database import Database
 from bench import Measure, absent, beside
+from bench._opening import opening, syncs
 from bench._owed import RECEIPT, TARGET, capture_of, filled, outbox_of, owe
-from bench._queues import KINDS, Absent, made, opened, work_command
+from bench._queues import KINDS, Absent, made
 
-_ROOT = Path(__file__).parent.parent
 _BATCH = 50
 _ROUNDS = 40
 DEPTHS = (1_000, 100_000, 1_000_000)
@@ -45,8 +40,8 @@ def measure() -> list[Measure]:
         found = [_put(folder / "put", durable, missing) for durable in (False, True)]
         depths = {depth: filled(folder / str(depth), depth) for depth in DEPTHS}
         found += _claim_and_settle(folder, depths, peers)
-        found += _open(depths[DEPTHS[-1]], peers[DEPTHS[-1]])
-        found += _syncs(folder, missing)
+        found += opening(depths[DEPTHS[-1]], DEPTHS[-1], peers[DEPTHS[-1]])
+        found += syncs(folder, missing)
     return [*found, *(absent(f"the outbox beside {kind}", "parcels/s", why) for kind, why in missing.items())]
 
 
@@ -81,6 +76,7 @@ def _put(folder: Path, durable: bool, missing: dict[str, str]) -> Measure:
         True,
         lower_is_better=False,
         peers={"fdatasync after an append": 1 / floor_s} | theirs,
+        compared=False,
     )
 
 
@@ -127,6 +123,7 @@ def _claim_and_settle(folder: Path, depths: dict[int, Path], peers: dict[int, di
                 rates[depth] >= 10_000,
                 lower_is_better=False,
                 peers=theirs[depth],
+                compared=False,
                 reason=f"{us[depth]:.0f} us of CPU each, and {slow}",
             )
         )
@@ -146,6 +143,21 @@ def _claim_and_settle(folder: Path, depths: dict[int, Path], peers: dict[int, di
             )
         )
     ratio = us[DEPTHS[-1]] / us[DEPTHS[0]]
+    leanest = min(their_us[DEPTHS[0]], key=lambda kind: their_us[DEPTHS[0]][kind], default="")
+    if leanest:
+        its = their_us[DEPTHS[0]][leanest]
+        found.append(
+            Measure(
+                f"CPU of claim and settle, {DEPTHS[0]} owed",
+                us[DEPTHS[0]],
+                "us/parcel",
+                beside(f"the leanest, {leanest}", its, "us"),
+                us[DEPTHS[0]] / its,
+                "shown",
+                True,
+                peers=their_us[DEPTHS[0]],
+            )
+        )
     return [
         *found,
         Measure(
@@ -176,113 +188,6 @@ def _cycles(peers: dict[int, dict[str, Path]]) -> tuple[Figures, Figures]:
             rates[depth][kind], us[depth][kind] = done / spent, (time.process_time() - used) / done * 1e6
             queue.close()
     return rates, us
-
-
-_OPENER = """
-import json, sys, time
-from pathlib import Path
-from agent.database import Database
-from bench._owed import TARGET, outbox_of
-from bench._queues import resident_bytes
-before, begun = resident_bytes(), time.perf_counter()
-database = Database(Path(sys.argv[1]), quarantine=Path(sys.argv[1]).parent).open()
-outbox = outbox_of(database)
-outbox.release_all()
-owed = outbox.counts()[TARGET].owed
-opened = time.perf_counter() - begun
-claimed = len(outbox.claim(TARGET, 50, lease_s=1))
-print(json.dumps([opened, (resident_bytes() - before) / 2**20, owed, claimed, "sqlite_utils" in sys.modules]))
-database.close()
-"""
-
-
-def _open(path: Path, peers: dict[str, Path]) -> list[Measure]:
-    """In a process of its own: open, free the leases, count, claim."""
-    command: list[Any] = [sys.executable, "-c", _OPENER, path]
-    answers = [json.loads(subprocess.run(command, cwd=_ROOT, check=True, capture_output=True).stdout) for _ in range(5)]
-    assert answers[0][2] > 0.9 * DEPTHS[-1] and answers[0][3] == _BATCH and not answers[0][4], answers
-    seconds = statistics.median(answer[0] for answer in answers)
-    mebibytes = statistics.median(answer[1] for answer in answers)
-    theirs = {kind: opened(kind, place) for kind, place in peers.items()}
-    return [
-        Measure(
-            f"open with {DEPTHS[-1]} owed, free leases and count",
-            seconds,
-            "s",
-            "the aim of 0.1 s" + "".join(f"; {kind}: {its:.2g} s" for kind, (its, _) in theirs.items()),
-            seconds / 0.1,
-            "under 0.1 s",
-            seconds < 0.1,
-            peers={kind: its for kind, (its, _) in theirs.items()},
-            reason=f"of five openings the fastest took {min(answer[0] for answer in answers):.3f} s",
-        ),
-        Measure(
-            f"memory of opening {DEPTHS[-1]} owed and the first claim",
-            mebibytes,
-            "MiB",
-            "the aim of 20 MiB" + "".join(f"; {kind}: {its:.3g} MiB" for kind, (_, its) in theirs.items()),
-            mebibytes / 20,
-            "at most 20 MiB",
-            mebibytes <= 20,
-            peers={kind: its for kind, (_, its) in theirs.items()},
-            reason=f"of five openings the leanest took {min(answer[1] for answer in answers):.1f} MiB",
-        ),
-    ]
-
-
-_WORK = """
-import sys
-from pathlib import Path
-from agent.catalogue import Catalogue
-from agent.database import Database
-from bench._owed import RECEIPT, TARGET, capture_of, outbox_of, owe
-folder = Path(sys.argv[1])
-captures = [capture_of(folder, number) for number in range(100)]
-with Database(folder / "syncs.db", quarantine=folder) as database:
-    catalogue, outbox = Catalogue(database, folder), outbox_of(database)
-    print("begin", flush=True)
-    for capture in captures:
-        owe(database, catalogue, outbox, [capture], durable=True)
-    for _ in range(2):
-        outbox.settle([p.delivered(RECEIPT) for p in outbox.claim(TARGET, 50, lease_s=1)])
-    print("end", flush=True)
-"""
-
-
-def _syncs(folder: Path, missing: dict[str, str]) -> list[Measure]:
-    what = "syncs for 100 captures owed one by one and delivered 50 at a time"
-    strace = shutil.which("strace")
-    if strace is None:
-        return [absent(what, "fsyncs", "strace is not installed here")]
-
-    def counted(command: list[str]) -> int:
-        traced = [strace, "-f", "-e", "trace=fsync,fdatasync,write", *command]
-        text = subprocess.run(traced, cwd=_ROOT, check=True, capture_output=True, text=True).stderr
-        text = text.partition('"begin"')[2].partition('"end"')[0]
-        assert text, "strace saw no beginning"
-        return text.count("sync(")
-
-    (folder / "syncs").mkdir()
-    syncs = counted([sys.executable, "-c", _WORK, str(folder / "syncs")])
-    theirs = {
-        kind: float(counted(work_command(kind, made(kind, folder / f"{kind} syncs", 0))))
-        for kind in KINDS
-        if kind not in missing
-    }
-    return [
-        Measure(
-            what,
-            syncs,
-            "fsyncs",
-            "102 transactions that have to be durable"
-            + "".join(f"; {kind}: {its:.0f}" for kind, its in theirs.items()),
-            syncs / 102,
-            "ratio at most 1.15",
-            syncs <= 1.15 * 102,
-            peers=theirs,
-            reason=f"{syncs - 102} were for checkpoints of the write-ahead log or new files",
-        )
-    ]
 
 
 def _floor(folder: Path) -> float:

@@ -86,6 +86,11 @@ def test_a_peer_that_is_not_here_is_not_worse() -> None:
     assert not worse(group(SLOW), group(changed(SLOW, 0.0)))
 
 
+def test_what_disk_and_chance_decide_is_not_compared() -> None:
+    chance = dataclasses.replace(SLOW, ratio=9.0, compared=False)
+    assert not worse(group(chance), group(SLOW))
+
+
 def test_what_is_worse_is_measured_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = [group(changed(SLOW, 4.0)), group(SLOW)]
     monkeypatch.setattr(command, "run", lambda name: answers.pop(0))
