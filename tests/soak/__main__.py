@@ -142,6 +142,7 @@ def main() -> int:
         "worst_kill_ms": worst,
         "unbalanced": unbalanced,
     }
+    print(", ".join(f"{name} {count:,}" for name, count in sums.items()), flush=True)
     if not given.dry:
         record.add(run)
     return 1 if unbalanced else 0
