@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import socket
 import time
 
 from tests.receiver import Fault, Receiver, Request
@@ -23,6 +24,7 @@ KINDS = {
     "slow": Fault(pause_s=0.01),
     "409 strange": Fault(409),
     "507": Fault(507),
+    "hangs": Fault(hang=True),
 }
 """Each way in which a request goes wrong."""
 
@@ -41,6 +43,16 @@ class Server(Receiver):
 
     def misbehave(self, kinds: tuple[str, ...], seconds: float) -> None:
         self._kinds, self._until = kinds, time.monotonic() + seconds
+
+    def leave(self) -> None:
+        """Nobody listens any more."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def come_back(self) -> None:
+        """Listens again where it did."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self._spawn(self._accept)
 
     def fault(self, path: str) -> Fault:
         if time.monotonic() >= self._until:

@@ -18,6 +18,14 @@ def target_fails(voyage: Voyage) -> None:
     time.sleep(3)
 
 
+def target_gone(voyage: Voyage) -> None:
+    for server in (voyage.one, voyage.two):
+        server.leave()
+    time.sleep(voyage.chance.uniform(0.5, 4))
+    for server in (voyage.one, voyage.two):
+        server.come_back()
+
+
 def killed_while_sending(voyage: Voyage) -> None:
     for server in (voyage.one, voyage.two):
         server.misbehave(("slow", "answer lost"), 2)
@@ -52,5 +60,5 @@ def broker_frozen(voyage: Voyage) -> None:
 
 def possible() -> list[Callable[[Voyage], None]]:
     """The faults of this kind that can happen on this machine."""
-    found = [target_fails, killed_while_sending, archive_away]
+    found = [target_fails, target_gone, killed_while_sending, archive_away]
     return found + ([broker_gone, broker_frozen] if PROGRAM is not None else [])

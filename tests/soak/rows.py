@@ -28,6 +28,7 @@ HARMLESS = {
     "broker_gone",
     "broker_frozen",
     "target_fails",
+    "target_gone",
     "archive_away",
     "clock_step",
 }
