@@ -1,4 +1,4 @@
-"""The reference load: a real daemon, virtual devices in processes of their own, two HTTP servers and a broker."""
+"""Loads: a real daemon, virtual devices in processes of their own, HTTP servers and a broker."""
 
 import contextlib
 import json
@@ -16,9 +16,11 @@ from typing import Any, NamedTuple, Self
 from agent import control
 
 _ROOT = Path(__file__).parent.parent
-WIDTH, HEIGHT = 4056, 3040
+WIDTH, HEIGHT, QUALITY = 4056, 3040, 100
+"""Of pictures: the virtual camera's are smooth, and smaller than a real one's even so."""
 LOAD = "IMU 1 kHz, MCU 16 kHz mono, 12 MP a second, two targets"
-CONFIG = """\
+SMALL_LOAD = "IMU 1 kHz, MCU 500 Hz, two recordings, HTTP"
+_HEAD = """\
 [agent]
 device = "bench"
 device_id = "00c0ffee"
@@ -33,6 +35,13 @@ bus = "virtual"
 rate_hz = 1000
 filter_hz = 188
 
+[target.lab]
+kind = "http"
+url = "http://127.0.0.1:{lab}/{{name}}/{{file}}"
+backoff_cap_s = 10
+
+"""
+_REFERENCE = """\
 [stream.mcu]
 driver = "struct_frames"
 port = "virtual"
@@ -48,6 +57,7 @@ camera = "virtual"
 interval_s = 1
 width = {width}
 height = {height}
+quality = {quality}
 
 [recording.imu]
 streams = ["imu"]
@@ -65,16 +75,27 @@ streams = ["cam"]
 format = ["jpeg"]
 targets = ["lab", "archive"]
 
-[target.lab]
-kind = "http"
-url = "http://127.0.0.1:{lab}/{{name}}/{{file}}"
-backoff_cap_s = 10
-
 [target.archive]
 kind = "http"
 url = "http://127.0.0.1:{archive}/{{name}}/{{file}}"
 backoff_cap_s = 10
 {mqtt}
+"""
+_SMALL = """\
+[stream.mcu]
+driver = "ssi"
+port = "virtual"
+virtual = {{ rate_hz = 500, samples_per_packet = 5 }}
+
+[recording.imu]
+streams = ["imu"]
+length_s = 10
+targets = ["lab"]
+
+[recording.both]
+streams = ["imu", "mcu"]
+length_s = 15
+targets = ["lab"]
 """
 MQTT = """
 [mqtt]
@@ -216,7 +237,13 @@ def broker(folder: Path) -> Iterator[str]:
 
 def reference(folder: Path, mqtt: str, lab: int, archive: int) -> str:
     """The configuration of the reference load."""
-    return CONFIG.format(folder=folder, mqtt=mqtt, lab=lab, archive=archive, width=WIDTH, height=HEIGHT)
+    text = _HEAD + _REFERENCE
+    return text.format(folder=folder, mqtt=mqtt, lab=lab, archive=archive, width=WIDTH, height=HEIGHT, quality=QUALITY)
+
+
+def small(folder: Path, lab: int) -> str:
+    """The configuration of a small one."""
+    return (_HEAD + _SMALL).format(folder=folder, lab=lab)
 
 
 def bare() -> tuple[float, float]:
