@@ -73,11 +73,11 @@ def arrive(voyage: Voyage) -> dict[str, Any]:
             for name in voyage.look()["recordings"]:
                 voyage.ask("stop", recording=name)
             voyage.ask("sync")
-            voyage.look(done, 90)
+            voyage.look(done, 240)
             if any(target["refused"] for target in voyage.life.status["targets"].values()):
                 voyage.ask("retry")
                 voyage.ask("sync")
-                voyage.look(done, 90)
+                voyage.look(done, 240)
             return voyage.look()
         except (control.NoDaemon, control.CommandError, EOFError, ConnectionError):
             if attempt == 4:
@@ -125,7 +125,7 @@ def main() -> int:
         if complaints:
             unbalanced.append(f"voyage {number}: {_last(complaints[0])}")
             if given.keep:
-                pipes = shutil.ignore_patterns("fiu*", "disk.img")
+                pipes = shutil.ignore_patterns("fiu*", "disk.img", "*.sock")
                 shutil.copytree(folder, given.keep / f"{given.seed}.{number}", dirs_exist_ok=True, ignore=pipes)
         shutil.rmtree(folder, ignore_errors=True)
         number += 1

@@ -190,7 +190,7 @@ class Voyage(Running):
                 self.buried()
         raise AssertionError(f"it does not come up any more\n{self.log()}")
 
-    def look(self, condition: Any = lambda status: True, seconds: float = 60.0) -> dict[str, Any]:
+    def look(self, condition: Any = lambda status: True, seconds: float = 180.0) -> dict[str, Any]:
         """As `until`, but EOFError where the daemon ends."""
         deadline = time.monotonic() + seconds
         status: dict[str, Any] = {}
