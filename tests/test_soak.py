@@ -1,6 +1,8 @@
 """An hour of the daemon under its usual load: memory, threads and descriptors stay where they are, nothing is lost.
 
-`make soak`; SOAK_MINUTES shortens it.
+`make soak-load`; SOAK_MINUTES shortens it. A virtual machine whose host takes its processors away for longer than a
+FIFO lasts loses samples that no program can save: such a loss is excused where a watcher at real-time priority on each
+processor saw the very same pause.
 """
 
 import os
@@ -9,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.pauses import Pauses
 from tests.receiver import Receiver
 from tests.running import Running
+
+_PAUSE_S = 0.04
+"""Of the 85 ms that the FIFO holds at 1 kHz, up to 28 ms are waited for anyhow."""
 
 LOAD = """
 [stream.imu]
@@ -47,10 +53,30 @@ def state(pid: int) -> tuple[float, int, int]:
     return int(status["VmRSS"].split()[0]) / 1024, int(status["Threads"]), descriptors
 
 
+def losses(running: Running) -> list[tuple[int, int]]:
+    """(when, samples) of each gap in the captures of the IMU."""
+    found = []
+    for capture in running.captures("imu"):
+        (stream,) = capture.document["streams"]
+        begin_ns, rate_hz = capture.document["start"]["boot_time_ns"], stream["rate_hz"]["nominal"]
+        found += [
+            (begin_ns + int((gap["first"] - stream["first"]) / rate_hz * 1e9), gap["samples"]) for gap in stream["gaps"]
+        ]
+    return found
+
+
+def _longest_s(pauses: Pauses) -> float:
+    return max(((pause.end_ns - pause.begin_ns) / 1e9 for pause in pauses.all), default=0.0)
+
+
 @pytest.mark.soak
 def test_an_hour_is_flat(tmp_path: Path) -> None:
     minutes = float(os.environ.get("SOAK_MINUTES", "60"))
-    with Receiver(keep=False) as receiver, Running(tmp_path, LOAD.replace("URL", receiver.url)) as running:
+    with (
+        Pauses(_PAUSE_S) as pauses,
+        Receiver(keep=False) as receiver,
+        Running(tmp_path, LOAD.replace("URL", receiver.url)) as running,
+    ):
         assert running.process is not None
         begun = time.monotonic()
         seen = []
@@ -70,5 +96,11 @@ def test_an_hour_is_flat(tmp_path: Path) -> None:
     assert settled[-1] <= 1.03 * settled[0] + 0.5
     assert seen[-1][1] == seen[0][1]
     assert abs(seen[-1][2] - seen[0][2]) <= 8, "uploads under way come and go"
-    assert sum(stream["lost"] for stream in status["streams"].values()) == 0
+    print(f"the machine stood still {len(pauses.all)} times, at most {_longest_s(pauses) * 1e3:.0f} ms")
+    excused = 0
+    for moment_ns, samples in losses(running):
+        assert pauses.near(moment_ns, 0.25), f"{samples} samples lost while the machine ran"
+        excused += samples
+    assert status["streams"]["mcu"]["lost"] == 0
+    assert status["streams"]["imu"]["lost"] == excused
     assert status["targets"]["lab"]["owed"] == 0

@@ -1,0 +1,61 @@
+"""Tells when the machine itself stood still, so that what it did is not taken for what the agent did."""
+
+import os
+import subprocess
+import sys
+from types import TracebackType
+from typing import NamedTuple, Self
+
+_WATCH = """\
+import os, sys, time
+os.sched_setaffinity(0, {int(sys.argv[1])})
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+print(flush=True)
+before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+while True:
+    time.sleep(0.005)
+    now = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+    if now - before > int(sys.argv[2]):
+        print(before, now, flush=True)
+    before = now
+"""
+
+
+class Pause(NamedTuple):
+    """CLOCK_BOOTTIME, nanoseconds."""
+
+    begin_ns: int
+    end_ns: int
+
+
+class Pauses:
+    """A process on each processor, at real-time priority, to which nothing but the machine can give a pause.
+
+    Where that priority is not to be had, nothing is excused: there are no pauses then.
+    """
+
+    def __init__(self, longer_than_s: float) -> None:
+        self._least_ns = int(longer_than_s * 1e9)
+        self._watchers: list[subprocess.Popen[str]] = []
+        self.all: list[Pause] = []
+        """In no order, once it is left."""
+
+    def __enter__(self) -> Self:
+        for processor in sorted(os.sched_getaffinity(0)):
+            command = [sys.executable, "-c", _WATCH, str(processor), str(self._least_ns)]
+            watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+            self._watchers.append(watcher)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for watcher in self._watchers:
+            watcher.terminate()
+            said, _ = watcher.communicate()
+            self.all += [Pause(*map(int, line.split())) for line in said.splitlines() if line]
+
+    def near(self, moment_ns: int, within_s: float) -> bool:
+        """Whether it stood still at that time, more or less `within_s`."""
+        slack_ns = int(within_s * 1e9)
+        return any(pause.begin_ns - slack_ns <= moment_ns <= pause.end_ns + slack_ns for pause in self.all)
