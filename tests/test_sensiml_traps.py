@@ -34,7 +34,8 @@ def test_paths_end_in_a_slash_bodies_have_a_length_and_nothing_is_put_on_a_captu
     put(target, first.amended(labels={"activity": "running"}, metadata={"subject": "8"}))
     assert all(request.path.endswith("/") for request in far.model.requests)
     assert all("transfer-encoding" not in request.headers for request in far.model.requests)
-    assert [r.path for r in far.model.requests if r.method == "PUT" and "relationship" not in r.path] == []
+    assert all("content-encoding" not in request.headers for request in far.model.requests), "gzip looks empty, too"
+    assert [r.path for r in far.model.requests if r.method in ("PUT", "PATCH") and "relationship" not in r.path] == []
     asked(far, "POST", "project", {"name": "lost"})  # redirected without its slash, it becomes a GET
     assert [project.facts["name"] for project in far.model.projects.values()] == ["bay vibration"]
 
@@ -64,6 +65,7 @@ def test_what_is_sent(far, capture):
         "capture_configuration_uuid",
     ]
     assert fields["name"] == capture.files[0].name
+    assert fields["asynchronous"] in ("True", "False"), "another text is no boolean there"
     assert (fields["calculated_sample_rate"], fields["set_sample_rate"]) == ("103.97", "104")
     assert fields["capture_configuration_uuid"] == capture.document["configuration"]["uuid"]
 
@@ -75,6 +77,15 @@ def test_a_rate_that_is_no_whole_number_is_not_set(far, tmp_path):
     put(far.open(), capture)
     fields = far.capture(capture.files[0].name)["fields"]
     assert fields["calculated_sample_rate"] == "12.5" and "set_sample_rate" not in fields
+
+
+def test_columns_that_a_locked_project_does_not_know_are_refused_with_its_words(far, capture, tmp_path):
+    put(far.open(), capture)
+    assert asked(far, "PATCH", f"project/{far.project.facts['uuid']}/", {"lock_schema": True})[0] == 200
+    other = recorded(tmp_path / "captures", b"sequence,GyroscopeX\n0,1\n1,2\n")
+    with pytest.raises(Refused, match="does not match project schema"):
+        put(far.open(), other)
+    assert list(far.files()) == [capture.files[0].name]
 
 
 # projects and configurations

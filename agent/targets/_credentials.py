@@ -1,10 +1,31 @@
 """A secret read from its file when it is used, made into the header that carries it, and kept out of every message."""
 
 import base64
+import json
 import threading
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterable
 
 from agent.targets import Home, Unreachable
+
+_CUT = "…"
+
+
+def short(text: str, most: int) -> str:
+    """`text` in one line of at most so many characters; where it was longer, that shows."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[:most] + _CUT
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """`text` without these secrets, as they are, in JSON or in a URL; nor the beginning of one at which `short` cut."""
+    for secret in filter(None, secrets):
+        forms = (secret, json.dumps(secret)[1:-1], urllib.parse.quote(secret), urllib.parse.quote(secret, safe=""))
+        for form in dict.fromkeys((*forms, urllib.parse.quote_plus(secret))):
+            text = text.replace(form, "***")
+            for size in range(len(form) - 1, 0, -1) if _CUT in text else ():
+                text = text.replace(form[:size] + _CUT, "***" + _CUT)
+    return text
 
 
 class Credentials:
@@ -52,9 +73,7 @@ class Credentials:
         """`text` without the secret, should a server have repeated it."""
         with self._lock:
             parts = (self._value, self._value.partition(" ")[2], self._secret)
-        for part in filter(None, parts):
-            text = text.replace(part, "***")
-        return text
+        return without(text, parts)
 
     def _read(self) -> None:
         try:

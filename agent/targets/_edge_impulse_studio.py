@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.targets import Failed, Refused, Unreachable
+from agent.targets._credentials import short
 from agent.targets._transport import Answer
 
 _PAGE = 50
@@ -29,7 +30,7 @@ class Studio:
             case {"success": True, "projects": [{"id": int(number), "name": name}, *_]}:
                 return number, str(name)
             case {"success": False, "error": str(error)}:
-                raise Unreachable(f"the Studio refuses the key: {error}; check the target's credentials")
+                raise Unreachable(f"the Studio refuses the key: {short(error, 300)}; check the target's credentials")
         raise Failed(f"{answer}, which names no project: is studio_url the Studio's?")
 
     def samples(self, project: int, name: str, capture: str) -> list[int]:
@@ -43,7 +44,7 @@ class Studio:
                 case {"success": True, "samples": list(samples)}:
                     found += [each["id"] for each in samples if _is_of(each, name, capture)]
                 case {"success": False, "error": str(error)}:
-                    raise Refused(f"the Studio does not tell what samples there are: {error}")
+                    raise Refused(f"the Studio does not tell what samples there are: {short(error, 300)}")
                 case _:
                     raise Failed(f"{answer}, which is no list of samples: is studio_url the Studio's?")
             seen += len(samples)
@@ -57,7 +58,7 @@ class Studio:
             case {"success": True}:
                 return
             case {"success": False, "error": str(error)}:
-                raise Refused(f"the Studio does not delete sample {sample}: {error}")
+                raise Refused(f"the Studio does not delete sample {sample}: {short(error, 300)}")
         raise Failed(f"{answer}, which does not say what became of sample {sample}")
 
 

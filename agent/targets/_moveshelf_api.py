@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.targets import Failed, Home, Refused, Unreachable
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, short
 from agent.targets._transport import Answer, Body, Host, Line, judge
 
 _ANSWER_BYTES = 4 << 20
@@ -140,7 +140,7 @@ def _errors(document: Any) -> str:
     if not errors:
         return ""
     told = [error.get("message") if isinstance(error, dict) else error for error in _listed(errors)]
-    return " ".join("; ".join(str(text) for text in told).split())[:300]
+    return short("; ".join(str(text) for text in told), 300)
 
 
 def _listed(errors: Any) -> list[Any]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agent.targets import Failed, Home, Receipt, Refused, Unreachable
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, without
 from agent.targets._objectstore_objects import Found, InParts, Item, as_base64, once
 from agent.targets._objectstore_requests import accepted
 from agent.targets._transport import Answer, Body, Host, Line, judge
@@ -123,5 +123,5 @@ def _without_query(text: str, query: str) -> str:
     """`text` without the signature of an address, should the store have repeated it."""
     for _, value in urllib.parse.parse_qsl(query):
         if len(value) > 16:
-            text = text.replace(value, "***").replace(urllib.parse.quote(value, safe=""), "***")
+            text = without(text, (value,))
     return text

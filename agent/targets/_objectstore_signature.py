@@ -12,7 +12,7 @@ from email.utils import formatdate
 from typing import Protocol
 
 from agent.targets import Unreachable
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, without
 
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -183,7 +183,7 @@ class SharedAccess:
         text = self._secret.hidden(text)
         for name, value in urllib.parse.parse_qsl(self._used):
             if name == "sig":
-                text = text.replace(value, "***").replace(_quoted(value), "***")
+                text = without(text, (value, _quoted(value)))
         return text
 
 

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from agent.capture import sync_directory
 from agent.targets import Failed, Home, Refused, Unreachable
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, without
 from agent.targets._transport import Answer, judge
 from drivers import boottime_ns
 
@@ -102,9 +102,7 @@ class Tokens:
         """`text` without password, client secret and tokens."""
         with self._lock:
             secrets = (*self._secrets, *self._told)
-        for secret in secrets:
-            text = text.replace(secret, "***")
-        return text
+        return without(text, secrets)
 
     def _renewed(self, refused: str) -> _Pair:
         kept = self._load()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.targets import Failed, Refused, Unreachable
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, without
 from agent.targets._transport import Answer, Body, judge
 from drivers import boottime_ns
 
@@ -41,10 +41,7 @@ class Token:
 
     def hidden(self, text: str) -> str:
         """`text` without password and token, should the server have repeated them."""
-        text = self._password.hidden(text)
-        for secret in tuple(self._told):
-            text = text.replace(secret, "***")
-        return text
+        return without(self._password.hidden(text), tuple(self._told))
 
     def _renew(self) -> None:
         self._header, begun_ns = "", boottime_ns()

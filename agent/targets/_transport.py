@@ -18,6 +18,7 @@ from urllib3 import exceptions as trouble
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent.targets import Failed, Later, Refused, Stopped, Unreachable
+from agent.targets._credentials import short
 
 Body = Generator[bytes | memoryview, None, None]
 
@@ -51,8 +52,7 @@ class Answer:
     url: str
 
     def __str__(self) -> str:
-        said = " ".join(self.text.split())[:200]
-        return f"the server answers {self.status}" + (f": {said}" if said else "")
+        return f"the server answers {self.status}" + (f": {short(self.text, 200)}" if self.text.strip() else "")
 
 
 class _Cuttable(HTTPConnection):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 from agent.targets import Stopped, Unreachable
+from agent.targets._credentials import short
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -38,7 +39,7 @@ class Status(Exception):
     """A call that did not end well: the status that the server gave, or that gRPC gave for want of one."""
 
     def __init__(self, code: int, name: str, text: str, metadata: Metadata = ()) -> None:
-        super().__init__(f"{name}: {' '.join(text.split())[:300]}")
+        super().__init__(f"{name}: {short(text, 300)}")
         self.code = code
         self.text = text
         self.metadata = dict(metadata)

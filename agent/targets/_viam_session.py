@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 
 from agent.targets import Failed, Home, Unreachable
 from agent.targets import _viam_wire as wire
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, without
 from agent.targets._viam_calls import Calls, Line, Metadata, Silent, Status
 from agent.targets._viam_status import UNAUTHENTICATED, meaning
 from drivers import boottime_ns
@@ -62,10 +62,7 @@ class Session:
 
     def hidden(self, text: str) -> str:
         """`text` without key and tokens, should the server have repeated them."""
-        text = self._key.hidden(text)
-        for token in tuple(self._told):
-            text = text.replace(token, "***")
-        return text
+        return without(self._key.hidden(text), tuple(self._told))
 
     def close(self) -> None:
         """Cuts what is under way; may be called twice, from any thread."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.capture import Capture, Payload
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen, verified
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, short
 from agent.targets._edge_impulse_document import CBOR, JSON, Document, document
 from agent.targets._edge_impulse_labels import structured_labels, told
 from agent.targets._edge_impulse_samples import Sheet
@@ -297,7 +297,7 @@ def _judged(answer: Answer, name: str) -> dict[str, Any]:
         case {"files": [{"success": False, "error": str(error)}, *_]} | {"success": False, "error": str(error)}:
             if there := _THERE.match(error):
                 return {"new": False, "sample": there[1]}
-            raise Refused(f"{name}: Edge Impulse says: {error}")
+            raise Refused(f"{name}: Edge Impulse says: {short(error, 300)}")
     raise Failed(f"{answer}, which does not say what became of {name}")
 
 

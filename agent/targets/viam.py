@@ -1,5 +1,6 @@
 """Viam: pictures and files as streams, samples as readings, each with a tag by which it is found there again."""
 
+import contextlib
 import dataclasses
 import ipaddress
 import re
@@ -133,23 +134,25 @@ class Viam:
         progress.check()
         delivery = Delivery(self._uploads, capture, progress)
         try:
-            return delivery.deliver(payloads, source, self._settings.readings_hz)
-        except (Refused, Later, Unreachable, Failed) as error:
+            with self._censored():
+                return delivery.deliver(payloads, source, self._settings.readings_hz)
+        except (Refused, Later, Unreachable, Failed):
             progress.check()  # what comes of cutting the connection is no fault
-            error.args = tuple(self._session.hidden(str(text)) for text in error.args)
             raise
 
     def probe(self) -> list[str]:
         """Tries the key, and asks for what there is not."""
-        self._session.login()
+        with self._censored():
+            self._session.login()
+            stored = self._uploads.stored(("outbox:nothing",))
         found = [f"{self._settings.host} knows the API key {self._settings.key_id}"]
-        if self._uploads.stored(("outbox:nothing",)) is None:
+        if stored is None:
             return [*found, "the key may not read data: what was stored before an answer got lost will be sent again"]
         return [*found, "the key may read data: what is there already will be recognised"]
 
     def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
         """Asks for the tags of each capture, which hold its hashes. Of readings, that all were taken."""
-        try:
+        with self._censored():
             for capture, _ in asked:
                 payloads = chosen(capture, self.formats)
                 source = readable(capture, payloads) if self._settings.samples != "files" else None
@@ -160,21 +163,24 @@ class Viam:
                     raise Refused("the API key may not read data, so that nobody knows what Viam has")
                 for file, binary_id in found.items():
                     yield Held(file, id=binary_id)
-        except (Refused, Later, Unreachable, Failed) as error:
-            error.args = tuple(self._session.hidden(str(text)) for text in error.args)
-            raise
 
     def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
         """Deletes pictures and files of the capture, in all revisions; its readings, where the settings say so."""
-        try:
+        with self._censored():
             return remove(self._uploads, tag_of(capture), receipt, readings=self._settings.delete_readings)
-        except (Refused, Later, Unreachable, Failed) as error:
-            error.args = tuple(self._session.hidden(str(text)) for text in error.args)
-            raise
 
     def close(self) -> None:
         """Aborts what hangs and lets the connection go; may be called twice, from any thread."""
         self._session.close()
+
+    @contextlib.contextmanager
+    def _censored(self) -> Iterator[None]:
+        """Takes key and tokens out of an error, should the server have repeated them."""
+        try:
+            yield
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(self._session.hidden(str(text)) for text in error.args)
+            raise
 
 
 def _is_uuid(text: str) -> bool:
