@@ -10,6 +10,25 @@ OWED = {"imu": ("one", "two", "archive"), "mcu": ("one", "two"), "photos": ("two
 """The targets of each recording."""
 
 
+def _imu(rate_hz: float, faults: str) -> str:
+    return f"""\
+[stream.imu]
+driver = "mpu6050"
+bus = "virtual"
+rate_hz = {rate_hz}
+virtual = {{ seed = {SEEDS["imu"]}, faults = {faults} }}
+"""
+
+
+def _board(stream: str, rate_hz: float, faults: str) -> str:
+    return f"""\
+[stream.{stream}]
+driver = "ssi"
+port = "virtual"
+virtual = {{ seed = {SEEDS[stream]}, rate_hz = {rate_hz}, samples_per_packet = 5, faults = {faults} }}
+"""
+
+
 def configuration(
     one: str,
     two: str,
@@ -18,21 +37,16 @@ def configuration(
     schedule: Mapping[str, Sequence[str]],
     rate_hz: float = RATE_HZ,
     longer: float = 1.0,
+    chip: bool = True,
 ) -> str:
-    """All but the [agent] table. `schedule`: the faults of each sensor; `longer`: each capture, by this factor."""
+    """All but the [agent] table. `schedule`: the faults of each sensor; `longer`: each capture, by this factor.
+
+    `chip` False: the IMU is on a board that sends, since a chip costs an emulated machine too much to be asked.
+    """
     faults = {stream: json.dumps(list(lines)) for stream, lines in schedule.items()}
     return f"""
-[stream.imu]
-driver = "mpu6050"
-bus = "virtual"
-rate_hz = {rate_hz}
-virtual = {{ seed = {SEEDS["imu"]}, faults = {faults["imu"]} }}
-
-[stream.mcu]
-driver = "ssi"
-port = "virtual"
-virtual = {{ seed = {SEEDS["mcu"]}, rate_hz = {rate_hz}, samples_per_packet = 5, faults = {faults["mcu"]} }}
-
+{_imu(rate_hz, faults["imu"]) if chip else _board("imu", rate_hz, faults["imu"])}
+{_board("mcu", rate_hz, faults["mcu"])}
 [stream.cam]
 driver = "picamera"
 camera = "virtual"

@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 DURABLE_S = 2.0
 LONGEST_S = DURABLE_S + 1.0
 """What a cut may cost at most."""
-RATE_HZ = 100.0
+RATE_HZ = 50.0
 """Of the sensors: what an emulated machine can do."""
 _HEAD = f"""
 [agent]
@@ -187,7 +187,7 @@ def main() -> int:
     with cuts.one, cuts.two:
         there = [server.url.replace("127.0.0.1", "10.0.2.2") for server in (cuts.one, cuts.two)]
         archive = Path("/data/archive")
-        config = configuration(*there, archive, schedule=cuts.schedule, rate_hz=RATE_HZ, longer=4.0)
+        config = configuration(*there, archive, schedule=cuts.schedule, rate_hz=RATE_HZ, longer=4.0, chip=False)
         (share / "config.toml").write_text(_HEAD + config)
         targets, wrong = sail(machine, cuts, given.rounds, chance)
         subprocess.run(["mount", "-o", "loop", machine.disk, cuts.folder / "disk"], check=True)
