@@ -3,7 +3,7 @@
 import dataclasses
 import random
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bench import Measure, beside
@@ -59,75 +59,63 @@ def decoding() -> list[Measure]:
     return [_decoding(case, damage) for case in _cases() for damage in (False, True)]
 
 
-def _cases() -> list[Case]:
+def _cases() -> Iterator[Case]:
     motion = Motion(1, 1000.0).rows(0, PACKETS * ROWS)
     dtype = samples_dtype(tuple(Channel(name) for name in COLUMNS))
+    some = motion[:LINES]
     packets = [frame.tobytes() for frame in frames(motion, ROWS, 1)]
     singles = [frame.tobytes() for frame in frames(motion[: 4 * LINES], 1, 1)]
-    some = motion[:LINES]
-    few = [
-        Case(
-            f"SSI v2, {rows} rows a packet, calls of {call}",
-            sent,
-            rows,
-            lambda rows=rows: ssi2.Decoder(dtype, rows, 1000.0),
-            "struct.iter_unpack",
-            lambda data, rows=rows: rows * sum(1 for _ in struct.iter_unpack(f"<9x{6 * rows}hx", data)),
-            aim_m,
-            size,
-        )
-        for rows, sent, call, size, aim_m in (
-            (ROWS, packets, "64 packets", 64 * len(packets[0]), 20.0),
-            (ROWS, packets, "4 kB", _CALL, 4.0),
-            (1, singles, "64 kB", 1 << 16, 1.0),
-        )
-    ]
-    for labelled in (False, True):
-        sent = virtual_lines.lines(some, labelled)
-        few.append(
-            Case(
-                "text_lines, " + ("ax:1,ay:2 ..." if labelled else "six numbers"),
-                sent,
-                1,
-                lambda sent=sent: lines_decoder(b"".join(sent[:50])),
-                "split and float",
-                _labelled_lines if labelled else _lines,
-                0.3,
-                unit="lines",
-            )
-        )
-    for framing in ("sync", "cobs"):
-        settings = frames_driver.Settings("/dev/null", FIELDS, framing, checksum=CHECKSUM)
-        sent = struct_sent(settings, some)
-        size = len(sent[0])
-        few.append(
-            Case(
-                f"struct_frames, {framing}, uint16 that counts, six int16, CRC-16",
-                sent,
-                1,
-                lambda settings=settings: struct_frames.Decoder(
-                    settings.layout(), cobs=settings.framing == "cobs", rate_hz=1000.0
-                ),
-                "struct.iter_unpack, unchecked",
-                lambda data, size=size: sum(1 for _ in struct.iter_unpack(f"<2xH6h{size - 16}x", data)),
-                1.0,
-                unit="frames",
-            )
-        )
-    sent = virtual_mplab.frames(virtual_mplab.variables(some, ["int16"] * 6), _START)
-    few.append(
-        Case(
-            "mplab_stream, six int16",
-            sent,
-            1,
-            lambda: mplab.Decoder(dtype, _START, 1000.0),
-            "struct.iter_unpack, unchecked",
-            lambda data: sum(1 for _ in struct.iter_unpack("<x6hx", data)),
-            1.0,
-            unit="frames",
-        )
+    yield _ssi(packets, ROWS, dtype, ("calls of 64 packets", 64 * len(packets[0]), 20.0))
+    yield _ssi(packets, ROWS, dtype, ("calls of 4 kB", _CALL, 4.0))
+    yield _ssi(singles, 1, dtype, ("calls of 64 kB", 1 << 16, 1.0))
+    yield _text("six numbers", virtual_lines.lines(some, False), _lines)
+    yield _text("ax:1,ay:2 ...", virtual_lines.lines(some, True), _labelled_lines)
+    yield from (_own_frames(framing, some) for framing in ("sync", "cobs"))
+    yield Case(
+        "mplab_stream, six int16",
+        virtual_mplab.frames(virtual_mplab.variables(some, ["int16"] * 6), _START),
+        1,
+        lambda: mplab.Decoder(dtype, _START, 1000.0),
+        "struct.iter_unpack, unchecked",
+        lambda data: sum(1 for _ in struct.iter_unpack("<x6hx", data)),
+        1.0,
+        unit="frames",
     )
-    return few
+
+
+def _ssi(sent: list[bytes], rows: int, dtype: Any, calls: tuple[str, int, float]) -> Case:
+    what, size, aim_m = calls
+    return Case(
+        f"SSI v2, {rows} rows a packet, {what}" if rows > 1 else f"SSI v2, a row a packet, {what}",
+        sent,
+        rows,
+        lambda: ssi2.Decoder(dtype, rows, 1000.0),
+        "struct.iter_unpack, unchecked",
+        lambda data: rows * sum(1 for _ in struct.iter_unpack(f"<9x{6 * rows}hx", data)),
+        aim_m,
+        size,
+    )
+
+
+def _text(what: str, sent: list[bytes], loop: Callable[[bytes], int]) -> Case:
+    head = b"".join(sent[:50])
+    return Case(f"text_lines, {what}", sent, 1, lambda: lines_decoder(head), "split and float", loop, 0.3, unit="lines")
+
+
+def _own_frames(framing: str, rows: Any) -> Case:
+    settings = frames_driver.Settings("/dev/null", FIELDS, framing, checksum=CHECKSUM)
+    sent = struct_sent(settings, rows)
+    form = f"<2xH6h{len(sent[0]) - 16}x"
+    return Case(
+        f"struct_frames, {framing}, uint16 that counts, six int16, CRC-16",
+        sent,
+        1,
+        lambda: struct_frames.Decoder(settings.layout(), cobs=framing == "cobs", rate_hz=1000.0),
+        "struct.iter_unpack, unchecked",
+        lambda data: sum(1 for _ in struct.iter_unpack(form, data)),
+        1.0,
+        unit="frames",
+    )
 
 
 def struct_sent(settings: frames_driver.Settings, rows: Any) -> list[bytes]:
@@ -183,12 +171,12 @@ def _decoding(case: Case, damage: bool) -> Measure:
         what=f"decoding {what}",
         figure=rate,
         unit=f"M {case.unit}/s",
-        against=beside(f"{case.plain} of what is whole", plain, f"M {case.unit}/s"),
+        against=beside(f"{case.plain}, all whole", plain, f"M {case.unit}/s"),
         ratio=rate / plain,
         aim=f"at least {aim_m:g} M {case.unit}/s",
         met=met,
         lower_is_better=False,
-        peers={f"{case.plain} of what is whole": plain},
+        peers={f"{case.plain}, all whole": plain},
         reason="" if met else f"{spent['ours'] / rows * 1e6:.2f} us each: {where(ours)}",
     )
 
