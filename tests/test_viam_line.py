@@ -1,20 +1,16 @@
 """What Viam's statuses mean, lines that break, what is said in logs, and how much memory it all needs."""
 
-import dataclasses
 import hashlib
 import logging
-import subprocess
-import sys
 import threading
 import time
-import uuid
 
 import pytest
 
-from agent.capture import Capture, Payload
 from agent.targets import Failed, Later, Refused, Unreachable
 from tests.captures import make_capture
 from tests.contracts.target import CONTENT, put
+from tests.flat import large, more_kb
 from tests.models.viam import DENIED, EXHAUSTED, INVALID, KEY, KEY_ID, NOT_FOUND, PART, UNAVAILABLE, UNKNOWN, Fault
 from tests.viam import awake, serving
 
@@ -183,45 +179,9 @@ def test_a_file_that_another_program_made_is_taken_too(far, tmp_path):
     assert far.files()[capture.files[0].name] == content
 
 
-_MEASURED = """
-import sys
-from pathlib import Path
-from agent.capture import Capture
-from agent.targets import Home, Progress
-from agent.targets.viam import Settings
-
-def memory(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(field))
-
-small, big, secrets, *options = sys.argv[1:]
-settings = Settings(**dict(option.split("=") for option in options), insecure=True)
-target = settings.open(Home("bay3", "0badcafe", Path(secrets)))
-target.put(Capture.load(Path(small)), Progress())
-before = memory("VmRSS")
-Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-progress = Progress()
-target.put(Capture.load(Path(big)), progress)
-print(memory("VmHWM") - before, progress.sent_bytes)
-target.close()
-"""
-
-
 @pytest.mark.parametrize("size", [64 << 20, pytest.param(1 << 30, marks=pytest.mark.soak)])
 def test_memory_stays_flat(far, capture, size):
     """In a process of its own, of which gRPC's share is seen, too."""
     far.forget()
-    path = capture.folder / "big.csv"
-    with path.open("wb") as file:
-        file.truncate(size)
-    payload = Payload.of(path, format="csv", media_type="text/csv")
-    document = {**capture.document, "name": "big", "uuid": str(uuid.uuid4()), "payloads": [dataclasses.asdict(payload)]}
-    Capture(capture.folder, document).write_sidecar()
     options = {"part_id": PART, "key_id": KEY_ID, "key_file": "viam-key", "host": far.cloud.address, "samples": "files"}
-    command = [sys.executable, "-c", _MEASURED, capture.sidecar, capture.folder / "big.json", far.home.secrets]
-    command += [f"{name}={value}" for name, value in options.items()]
-    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    more_kb, sent = map(int, said.split())
-    assert sent > size
-    print(f"{size >> 20} MiB with {more_kb} KiB more than idle")
-    assert more_kb <= 8192, f"{more_kb} KiB more than idle"
+    assert more_kb("viam", {**options, "insecure": True}, (capture, large(capture, size)), far.home) <= 8192
