@@ -87,9 +87,12 @@ def _positions(name: str, size: int) -> tuple[Values, int]:
 
 def _zero_after(values: Values, table: Values, crc: Crc) -> Values:
     """CRCs after one more byte, which is zero."""
+    after: Values
     if crc.reflected:
-        return table[values & np.uint32(0xFF)] ^ (values >> np.uint32(8))
-    return table[values >> np.uint32(24)] ^ (values << np.uint32(8))
+        after = table[values & np.uint32(0xFF)] ^ (values >> np.uint32(8))
+    else:
+        after = table[values >> np.uint32(24)] ^ (values << np.uint32(8))
+    return after
 
 
 @functools.lru_cache(maxsize=16)
