@@ -132,8 +132,11 @@ def _sum(runs: list[dict[str, Any]], key: str) -> dict[str, int]:
 
 
 def _commit() -> str:
-    command = ["git", "-C", str(_ROOT), "describe", "--always", "--dirty"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+    """The commit, and whether what was tested differs from it."""
+    git = ["git", "-C", str(_ROOT)]
+    head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", "agent", "drivers", "tests"], check=False)
+    return (head.stdout.strip() or "unknown") + ("-dirty" if changed.returncode == 1 else "")
 
 
 def _machine() -> str:
