@@ -109,14 +109,18 @@ def _grown(folder: Path, depth: int) -> Path:
     (folder / "archive").mkdir(parents=True)
     data.mkdir()
     filled(data / "agent", depth, delivered=True, days=_DAYS)
-    for day in {day_of(number, depth, _DAYS) for number in range(depth)}:
-        (data / "captures" / day).mkdir(parents=True)
-    for suffix, content in ((".csv", "sequence,X\n0,1\n" * 22), (".json", "{}" + " " * 1000)):
-        for first in range(0, depth, _MOST_LINKS):
-            source = folder / f"{first}{suffix}"
-            source.write_text(content)
-            for number in range(first, min(first + _MOST_LINKS, depth)):
-                os.link(source, data / "captures" / day_of(number, depth, _DAYS) / f"{name_of(number)}{suffix}")
+    sources = [folder / "payload.csv", folder / "sidecar.json"]
+    for number in range(depth):
+        if number % _MOST_LINKS == 0:
+            for source, content in zip(sources, ("sequence,X\n0,1\n" * 22, "{}" + " " * 1000), strict=True):
+                source.unlink(missing_ok=True)
+                source.write_text(content)
+        if number == 0 or number * _DAYS // depth != (number - 1) * _DAYS // depth:
+            day = data / "captures" / day_of(number, depth, _DAYS)
+            day.mkdir(parents=True)
+        place = f"{day}/{name_of(number)}"
+        os.link(sources[0], place + ".csv")
+        os.link(sources[1], place + ".json")
     return folder
 
 

@@ -40,9 +40,18 @@ def measure() -> list[Measure]:
         found = [_put(folder / "put", durable, missing) for durable in (False, True)]
         depths = {depth: filled(folder / str(depth), depth) for depth in DEPTHS}
         found += _claim_and_settle(folder, depths, peers)
-        found += opening(depths[DEPTHS[-1]], DEPTHS[-1], peers[DEPTHS[-1]])
+        found += opening(depths[DEPTHS[-1]], DEPTHS[-1], _to_open(peers))
         found += syncs(folder, missing)
     return [*found, *(absent(f"the outbox beside {kind}", "parcels/s", why) for kind, why in missing.items())]
+
+
+def _to_open(peers: dict[int, dict[str, Path]]) -> dict[str, tuple[str, Path]]:
+    """(kind, folder) of each peer at the deepest that can be waited for, by a name that says so."""
+    found = {}
+    for kind in peers[DEPTHS[-1]]:
+        depth = min(DEPTHS[-1], getattr(KINDS[kind], "deepest_opened", DEPTHS[-1]))
+        found[kind if depth == DEPTHS[-1] else f"{kind} with {depth}"] = kind, peers[depth][kind]
+    return found
 
 
 def _put(folder: Path, durable: bool, missing: dict[str, str]) -> Measure:
