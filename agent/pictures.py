@@ -1,4 +1,4 @@
-"""Pictures: turns a picture block into a capture that lies whole in the recording folder, within milliseconds.
+"""Pictures: turns a picture or clip into a capture that lies whole in the recording folder, within milliseconds.
 
 Nothing here waits for the disk: the files are handed to the kernel, and finished in groups elsewhere. The order is
 
@@ -21,7 +21,9 @@ from agent.capture import SCHEMA, Capture, CaptureConfiguration, Hashes, Payload
 from agent.clock import iso, stamp, utc
 from drivers import Block, Identity
 
-FORMAT, MEDIA_TYPE, SUFFIX = "jpeg", "image/jpeg", ".jpg"
+JPEG, MP4 = ("jpeg", "image/jpeg", ".jpg"), ("mp4", "video/mp4", ".mp4")
+"""Format, media type and suffix of what a camera gives."""
+SUFFIXES = JPEG[2], MP4[2]
 
 _SECONDS_AHEAD = 5
 """How far from its own second a picture's name may be, where that second and the next are taken."""
@@ -88,15 +90,16 @@ class PictureWriter:
         surroundings: Mapping[str, Scalar] | None = None,
         trigger: Mapping[str, Any] | None = None,
     ) -> Capture:
-        """The capture of one picture, in the recording folder, unsynced; `trigger` is what it was taken for.
+        """The capture of one picture or clip, in the recording folder, unsynced; `trigger` is what it was taken for.
 
         `surroundings` are of `exif.SURROUNDINGS`: what other sensors know of this moment. Raises ValueError where the
         block holds no whole JPEG, OSError where the disk does not take it; then nothing is left behind.
         """
-        if wrong := exif.whole(block.jpeg):
+        if not block.mp4 and (wrong := exif.whole(block.jpeg)):
             raise ValueError(f"picture {block.first} of {stream} {wrong}")
         known = {name: value for name, value in (surroundings or {}).items() if name in exif.SURROUNDINGS}
-        said = {name: value for name, value in ({**block.metadata, **known}).items() if _sayable(value)}
+        moment = {"moment_s": (block.observed_ns - block.begin_ns) / 1e9} if block.mp4 else {}
+        said = {name: value for name, value in {**block.metadata, **moment, **known}.items() if _sayable(value)}
         document = {
             "schema": SCHEMA,
             "uuid": str(self._new_uuid()),
@@ -106,8 +109,8 @@ class PictureWriter:
             "configuration": configuration.as_json(),
             "device": self._device,
             "software": {"name": "capture-agent", "version": __version__},
-            "start": {"boot_time_ns": block.observed_ns, "boot_id": self._clock.boot_id},
-            "duration_s": 0,
+            "start": {"boot_time_ns": block.begin_ns or block.observed_ns, "boot_id": self._clock.boot_id},
+            "duration_s": (block.end_ns - block.begin_ns) / 1e9,
             "streams": [
                 {
                     "name": stream,
@@ -128,7 +131,7 @@ class PictureWriter:
             "payloads": [],
             **({} if trigger is None else {"trigger": dict(trigger)}),
         }
-        return self._place(document, block.jpeg)
+        return self._place(document, block.mp4 or block.jpeg, MP4 if block.mp4 else JPEG)
 
     def redate(self, capture: Capture) -> Capture:
         """The same picture with its date as the clock has it now, in name, EXIF and sidecar; one revision on.
@@ -140,22 +143,26 @@ class PictureWriter:
         (payload,) = capture.payloads
         old = capture.path(payload)
         document = {**capture.document, "revision": capture.revision + 1}
-        dated = self._place(document, old.read_bytes(), replaces=capture.name)
+        kind = next(kind for kind in (JPEG, MP4) if kind[0] == payload.format)
+        dated = self._place(document, old.read_bytes(), kind, replaces=capture.name)
         if dated.name != capture.name:
             capture.sidecar.unlink()
             old.unlink()
         return dated
 
-    def _place(self, document: dict[str, Any], jpeg: bytes, replaces: str = "") -> Capture:
+    def _place(
+        self, document: dict[str, Any], content: bytes, kind: tuple[str, str, str], *, replaces: str = ""
+    ) -> Capture:
+        form, media_type, suffix = kind
         wall_ns = self._clock.wall_ns(document["start"]["boot_time_ns"])
         document["start"] = {**document["start"], "wall_time": iso(wall_ns), **self._clock.trust()}
-        tagged = exif.tag(jpeg, _tags(document, wall_ns))
+        tagged = exif.tag(content, _tags(document, wall_ns)) if kind is JPEG else content
         hashes = Hashes()
         hashes.update(tagged)
-        name, descriptor = self._reserve(document["uuid"], wall_ns, replaces)
-        picture = self._folder / (name + SUFFIX)
+        name, descriptor = self._reserve(document["uuid"], wall_ns, suffix, replaces=replaces)
+        picture = self._folder / (name + suffix)
         part = _part(picture)
-        payload = hashes.payload(picture.name, format=FORMAT, media_type=MEDIA_TYPE)
+        payload = hashes.payload(picture.name, format=form, media_type=media_type)
         capture = Capture(self._folder, {**document, "name": name, "payloads": [dataclasses.asdict(payload)]})
         try:
             with os.fdopen(descriptor, "wb") as file:
@@ -170,16 +177,16 @@ class PictureWriter:
             raise
         return capture
 
-    def _reserve(self, capture_uuid: str, wall_ns: int, replaces: str) -> tuple[str, int]:
+    def _reserve(self, capture_uuid: str, wall_ns: int, suffix: str, *, replaces: str) -> tuple[str, int]:
         """A name that no picture of this device has, and the open part that holds it against everybody else."""
         for ahead, name in enumerate(self._names(capture_uuid, wall_ns)):
-            part = _part(self._folder / (name + SUFFIX))
+            part = _part(self._folder / (name + suffix))
             try:
                 descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
             except FileExistsError:
                 continue  # another writer is at it
             # Whoever had this name held the part until the picture had it: looking now misses nobody.
-            if name == replaces or not self._taken(name, wall_ns):
+            if name == replaces or not self._taken(name, wall_ns, suffix):
                 if not self._full_names:
                     self.counters["shifted"] += 0 < ahead <= _SECONDS_AHEAD
                     self.counters["crowded"] += ahead > _SECONDS_AHEAD
@@ -196,14 +203,18 @@ class PictureWriter:
         device, recording = safe_name(self._device["name"]), safe_name(self._recording)
         yield f"{device}.{recording}.{stamp(wall_ns)}.{short_id(capture_uuid)}"
 
-    def _taken(self, name: str, wall_ns: int) -> bool:
+    def _taken(self, name: str, wall_ns: int, suffix: str) -> bool:
         """Whether a picture has this name: here first, since finishing links it there before it goes from here.
+
+        Or whether one of another suffix is just getting it, who sees ours: then neither does.
 
         A capture lies under the day on which it was taken, and its name may be some seconds ahead of that.
         """
         days = {f"{utc(wall_ns + ahead * _NS):%Y-%m-%d}" for ahead in (-_SECONDS_AHEAD, 0, _SECONDS_AHEAD)}
         folders = (self._folder, *(self._captures / day for day in sorted(days)))
-        return any((folder / (name + suffix)).exists() for folder in folders for suffix in (SUFFIX, ".json"))
+        if any(_part(self._folder / (name + other)).exists() for other in SUFFIXES if other != suffix):
+            return True
+        return any((folder / (name + suffix)).exists() for folder in folders for suffix in (*SUFFIXES, ".json"))
 
 
 def fully_named(picture: Capture) -> bool:
@@ -218,7 +229,7 @@ def settle(folder: Path) -> list[Path]:
     came of goes. Of two dates of one picture (`redate`) the later revision stays.
     """
     orphans = []
-    for part in sorted(folder.glob("*" + SUFFIX + ".part")):
+    for part in sorted(part for suffix in SUFFIXES for part in folder.glob(f"*{suffix}.part")):
         picture = part.with_suffix("")
         unnamed = picture.with_suffix(".json.part")
         sha256 = Payload.of(part, format="", media_type="").sha256
@@ -230,7 +241,7 @@ def settle(folder: Path) -> list[Path]:
             orphans.append(part)
             unnamed.unlink(missing_ok=True)
     latest: dict[str, Capture] = {}
-    for picture in sorted(folder.glob("*" + SUFFIX)):
+    for picture in sorted(picture for suffix in SUFFIXES for picture in folder.glob(f"*{suffix}")):
         capture = _sidecar(picture.with_suffix(".json"))
         if capture is None:
             orphans.append(picture)

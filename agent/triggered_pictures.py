@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 ROUND_S = 0.1
 _LATE_NS = 10_000_000_000
-"""How long after it was taken a picture may come: a long exposure, and a picture asked for waits for its turn."""
+"""How long after it was taken a picture may come: a long exposure, and a picture asked for waits for its turn.
+Clips come later by their length, and by that of the one before them."""
 
 
 @dataclasses.dataclass
@@ -106,7 +107,8 @@ class TriggeredPictures:
         for stream in self.streams:
             if stream.name in self.cursors:
                 self._sort(stream, self.cursors[stream.name])
-        while self._windows and now > self._windows[0].until_ns + _LATE_NS:
+        lag_s = max((stream.identity.lag_s for stream in self.streams if stream.identity is not None), default=0.0)
+        while self._windows and now > self._windows[0].until_ns + _LATE_NS + round(2 * lag_s * 1e9):
             self._windows.popleft()
         if not self._windows:
             self._dropped += sum(cursor.dropped for cursor in self.cursors.values())

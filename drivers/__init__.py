@@ -68,6 +68,8 @@ class Identity:
     """The settings that shape the data, as the hardware has them (range, filter ...); no bus, port or address."""
     serial: str = ""
     """Serial number of this very part, where it has one; not part of the set-up."""
+    lag_s: float = 0.0
+    """How much later than its observed time a block comes, where that is long: of clips."""
 
     @property
     def dtype(self) -> np.dtype[np.void]:
@@ -101,13 +103,19 @@ class Block:
     """Counts how often index and time lost touch (overflow, reconnect); times are fitted within one segment."""
     jpeg: bytes = b""
     """The picture, where this block is one; then `samples` is empty and `first` is the picture's number."""
+    mp4: bytes = b""
+    """The clip, where this block is one; then `observed_ns` is the moment for which it was made ..."""
+    begin_ns: int = 0
+    """... CLOCK_BOOTTIME of its first frame ..."""
+    end_ns: int = 0
+    """... and of its last."""
     metadata: Mapping[str, Value] = dataclasses.field(default_factory=dict)
-    """Of a picture: exposure_s, gain, colour_temperature_k, lens_position ..., as the camera gave them."""
+    """Of a picture or clip: exposure_s, gain, colour_temperature_k, lens_position ..., as the camera gave them."""
 
     @property
     def count(self) -> int:
         """How many indexes this block covers."""
-        return 1 if self.jpeg else len(self.samples)
+        return 1 if self.jpeg or self.mp4 else len(self.samples)
 
     @property
     def end(self) -> int:
@@ -116,7 +124,7 @@ class Block:
 
     @property
     def nbytes(self) -> int:
-        return len(self.jpeg) if self.jpeg else int(self.samples.nbytes)
+        return len(self.jpeg) + len(self.mp4) + int(self.samples.nbytes)
 
 
 class Driver(Protocol):

@@ -1,4 +1,4 @@
-"""What drivers of cameras share: pictures at an interval, on demand, and those that a camera takes by itself."""
+"""What drivers of cameras share: pictures, or clips, at an interval, on demand, and those taken for motion."""
 
 import queue
 from collections.abc import Mapping
@@ -19,7 +19,13 @@ class PictureTaker:
     """Pictures at start + k * interval, and one more for each `snap`; a turn missed by a whole interval is lost."""
 
     def __init__(
-        self, camera: Camera, *, wanted: Mapping[str, Any], setup: Mapping[str, Value], interval_s: float
+        self,
+        camera: Camera,
+        *,
+        wanted: Mapping[str, Any],
+        setup: Mapping[str, Value],
+        interval_s: float,
+        lag_s: float = 0.0,
     ) -> None:
         """`wanted` is what the camera is started with; `setup` what of it shapes the pictures. 0 s: only on demand."""
         self.camera = camera
@@ -27,6 +33,7 @@ class PictureTaker:
         self._wanted = wanted
         self._setup = setup
         self._interval_s = interval_s
+        self._lag_s = lag_s
         self._interval_ns = round(interval_s * 1e9)
         self._due_ns = 0
         self._number = 0
@@ -44,7 +51,7 @@ class PictureTaker:
         self._due_ns = boottime_ns()
         setup = {**self._setup, "width": facts.width, "height": facts.height, **facts.setup}
         rate_hz = 1 / self._interval_s if self._interval_s else 0.0
-        return Identity(facts.model, rate_hz, setup=setup, serial=facts.serial)
+        return Identity(facts.model, rate_hz, setup=setup, serial=facts.serial, lag_s=self._lag_s)
 
     def snap(self) -> None:
         self._snaps.put(None)
@@ -72,7 +79,7 @@ class PictureTaker:
             self._asked = False
         number = self._number
         self._number += 1
-        if missing(shot.jpeg):
+        if not shot.mp4 and missing(shot.jpeg):
             self._own["incomplete"] += 1
             self._lost += 1
             return None
@@ -84,6 +91,9 @@ class PictureTaker:
             newest=number,
             lost=lost,
             jpeg=shot.jpeg,
+            mp4=shot.mp4,
+            begin_ns=shot.begin_ns,
+            end_ns=shot.end_ns,
             metadata=shot.metadata,
         )
 

@@ -1,10 +1,11 @@
-"""Pictures from a Raspberry Pi camera, at a steady interval or on demand."""
+"""Pictures or clips from a Raspberry Pi camera, at a steady interval, on demand, or when something moves."""
 
 import dataclasses
 
 from drivers import check, option
 from drivers._camera import PictureTaker
 from drivers.ports.camera import open_camera
+from drivers.ports.camera_clip import Clip
 from drivers.ports.camera_motion import Motion
 from drivers.ports.libcamera import Still
 from drivers.ports.virtual.picamera import VirtualScene
@@ -46,6 +47,7 @@ class Settings:
         at_most=3600,
     )
     motion: Motion = option("pictures for motion, besides those of the interval", factory=Motion)
+    clip: Clip = option("clips instead of pictures", factory=Clip)
     virtual: VirtualScene = option('of a simulated camera (camera = "virtual")', factory=VirtualScene)
 
     def __post_init__(self) -> None:
@@ -59,8 +61,15 @@ class Settings:
             mistakes.append(("awb", self.awb, "manual needs red_gain and blue_gain"))
         check(self, *mistakes)
 
+    @property
+    def payload(self) -> str:
+        """The format of what it gives."""
+        return "mp4" if self.clip.length_s else "jpeg"
+
     def expects(self) -> tuple[float, int]:
         """Pictures a second, and bytes of each (a third of a byte a pixel, of 12 million if not set): for estimates."""
+        if self.clip.length_s:
+            return (1 / self.interval_s if self.interval_s else 0.0), self.clip.expected_bytes
         pixels = self.width * self.height or 12_300_000
         return (1 / self.interval_s if self.interval_s else 0.0), pixels // 3
 
@@ -68,8 +77,8 @@ class Settings:
         """Starts the camera's process. Raises DriverError."""
         still = Still(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Still)})
         setup = dataclasses.asdict(still)
-        wanted = {**setup, "settle_s": self.settle_s, "motion": self.motion.wanted()}
-        setup |= self.motion.setup()
+        wanted = {**setup, "settle_s": self.settle_s, "motion": self.motion.wanted(), "clip": self.clip.wanted()}
+        setup |= {**self.motion.setup(), **self.clip.setup()}
         if self.awb != "manual":
             del setup["red_gain"], setup["blue_gain"]
         if self.focus != "manual":
@@ -80,4 +89,5 @@ class Settings:
             camera = open_camera("picamera", self.virtual.document(), patience_s=patience_s)
         else:
             camera = open_camera("drivers.ports.libcamera", {"camera": self.camera}, patience_s=patience_s)
-        return PictureTaker(camera, wanted=wanted, setup=setup, interval_s=self.interval_s)
+        lag_s = self.clip.length_s
+        return PictureTaker(camera, wanted=wanted, setup=setup, interval_s=self.interval_s, lag_s=lag_s)

@@ -1,4 +1,4 @@
-"""Pictures from a USB webcam, at a steady interval or on demand, as the camera itself compressed them."""
+"""Pictures from a USB webcam, as it compressed them, at a steady interval, on demand, or when something moves."""
 
 import dataclasses
 from collections.abc import Mapping

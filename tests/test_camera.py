@@ -175,7 +175,7 @@ def test_a_camera_process_that_dies_amid_a_picture_is_an_error() -> None:
     ours, theirs = socket.socketpair()
     child = SimpleNamespace(wire=Wire(ours), close=ours.close)
     with theirs, ours:
-        Wire(theirs).send(json.dumps({"timestamp_ns": 1, "metadata": {}, "asked": True}).encode())
+        Wire(theirs).send(json.dumps({"payload": "jpeg", "timestamp_ns": 1, "metadata": {}}).encode())
         theirs.send((1000).to_bytes(4, "little") + b"\xff\xd8")
         theirs.shutdown(socket.SHUT_RDWR)
         with pytest.raises(DriverError, match="has ended"):
@@ -295,7 +295,7 @@ def test_a_frontend_that_times_out_is_given_up_and_ended(pi: pytest.MonkeyPatch,
     pi.setenv("MODEL_TROUBLE", "hang")
     camera = open_camera("drivers.ports.libcamera", {"camera": 0}, patience_s=1.5)
     try:
-        camera.start({**dataclasses.asdict(Still()), "settle_s": 0.1, "motion": None})
+        camera.start({**dataclasses.asdict(Still()), "settle_s": 0.1, "motion": None, "clip": None})
         if asked:
             camera.ask()
         deadline = boottime_ns() + 10_000_000_000

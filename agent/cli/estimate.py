@@ -22,6 +22,7 @@ FORMAT_BYTES: Mapping[str, tuple[float, float]] = {
     "parquet": (0.02, 0.33),
     "mcap": (12.0, 2.0),
     "jpeg": (800.0, 1.0),
+    "mp4": (0.0, 1.0),
 }
 """Bytes of a row, and for each byte of raw samples in it, measured with synthetic motion; other formats: as raw."""
 

@@ -23,14 +23,15 @@ def known_names(path: str, used: tuple[str, ...], what: str, known: Collection[s
 
 
 def fitting_formats(
-    path: str, recording: RecordingSettings, streams: Collection[str], cameras: Collection[str]
+    path: str, recording: RecordingSettings, streams: Mapping[str, DriverSettings], cameras: Collection[str]
 ) -> Iterator[Mistake]:
-    """Formats of pictures for sensors, formats of samples for cameras, and the two in one recording."""
+    """Formats of pictures for sensors, of samples for cameras, of clips for pictures, and the two in one recording."""
     pictures = [name for name in recording.streams if name in cameras]
     samples = [name for name in recording.streams if name in streams and name not in cameras]
     if pictures and samples:
         yield Mistake(f"{path}.streams", recording.streams, "either cameras or sensors, since a picture is a capture")
         return
+    given = {name: getattr(streams.get(name), "payload", "jpeg") for name in pictures}
     for index, entry in enumerate(recording.format):
         name = entry if isinstance(entry, str) else entry.get("kind")
         module, _ = configured_module(FORMATS, name, path)
@@ -40,7 +41,12 @@ def fitting_formats(
         if fits and samples:
             yield Mistake(f"{path}.format[{index}]", name, f"a format of samples: {samples[0]} is no camera")
         elif pictures and not fits:
-            yield Mistake(f"{path}.format[{index}]", name, f"a format of pictures: {pictures[0]} is a camera", "jpeg")
+            said = f"a format of pictures: {pictures[0]} is a camera"
+            yield Mistake(f"{path}.format[{index}]", name, said, given[pictures[0]])
+        elif fits:
+            for camera, payload in given.items():
+                if payload != name:
+                    yield Mistake(f"{path}.format[{index}]", name, f"{payload}, which camera {camera} gives")
 
 
 def shared_devices(streams: Mapping[str, DriverSettings]) -> Iterator[Mistake]:

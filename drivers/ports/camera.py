@@ -4,7 +4,7 @@ libcamera can hang and abort, and needs as much memory as the whole daemon: in i
 ended and opened again, and one that aborts takes nobody with it. Both ends of the socket pair are in this file:
 
     request   {"do": "start", "wanted": {...}}  answer  {"model": ..., "width": ..., "height": ..., "setup": {...}}
-              {"do": "shoot"}                           {"timestamp_ns": ..., "metadata": {...}, "asked": true}, JPEG
+              {"do": "shoot"}                           {"payload": "jpeg", "timestamp_ns": ..., ...}, the JPEG
               {"do": "inject", ...}                     none (virtual cameras only)
     twice a second, while frames come                   {"counts": {...}}
     where something went wrong, at any time             {"error": "what, and what to do"}
@@ -42,14 +42,20 @@ class Facts:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture as the camera gave it."""
+    """One picture, or one clip, as the camera gave it."""
 
-    jpeg: bytes
     timestamp_ns: int
-    """CLOCK_BOOTTIME at which the sensor began to expose the first row."""
+    """CLOCK_BOOTTIME at which the sensor began to expose the first row; of a clip the moment for which it is."""
     metadata: Mapping[str, Value]
     asked: bool = True
     """Whether it was asked for; else the camera's process took it by itself."""
+    jpeg: bytes = b""
+    mp4: bytes = b""
+    """The clip, where it is one ..."""
+    begin_ns: int = 0
+    """... CLOCK_BOOTTIME of its first frame ..."""
+    end_ns: int = 0
+    """... and of its last."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -76,8 +82,8 @@ class Sensor(Protocol):
 
     def start(self, wanted: Mapping[str, Any]) -> Facts: ...
 
-    def shoot(self) -> Shot:
-        """The next picture; as long as it takes."""
+    def shoot(self) -> Shot | None:
+        """The next picture, as long as it takes; None: a clip, which a later glance has."""
 
     def glance(self) -> Glance: ...
 
@@ -111,16 +117,17 @@ class Camera:
         self._send({"do": "shoot"})
 
     def picture(self, timeout: float) -> Shot | None:
-        """The next picture, asked for or not; None where none has come within `timeout` seconds."""
+        """The next picture or clip, asked for or not; None where none has come within `timeout` seconds."""
         until_s = time.monotonic() + timeout
         while (answer := self._receive(until_s - time.monotonic())) is not None:
             if "counts" in answer:
                 self.counts = answer["counts"]
                 continue
-            jpeg = self._message(self._patience_s)
-            if jpeg is None:
+            content = self._message(self._patience_s)
+            if content is None:
                 break
-            return Shot(jpeg, **answer)
+            answer[answer.pop("payload")] = content
+            return Shot(**answer)
         if time.monotonic() - self._heard_s > self._patience_s:
             raise DriverError(
                 f"the camera hangs: no frame for {self._patience_s:g} s; it is being opened again. "
@@ -205,12 +212,19 @@ def _answer(wire: Wire, sensor: Sensor, request: Mapping[str, Any]) -> str:
         sensor.inject(request["kind"], request["seconds"])
     elif wish == "start":
         wire.send(json.dumps(dataclasses.asdict(sensor.start(request["wanted"]))).encode())
-    else:
-        _send_shot(wire, sensor.shoot())
+    elif (shot := sensor.shoot()) is not None:
+        _send_shot(wire, shot)
     return wish
 
 
 def _send_shot(wire: Wire, shot: Shot) -> None:
-    said = {"timestamp_ns": shot.timestamp_ns, "metadata": dict(shot.metadata), "asked": shot.asked}
+    said = {
+        "payload": "mp4" if shot.mp4 else "jpeg",
+        "timestamp_ns": shot.timestamp_ns,
+        "metadata": dict(shot.metadata),
+        "asked": shot.asked,
+        "begin_ns": shot.begin_ns,
+        "end_ns": shot.end_ns,
+    }
     wire.send(json.dumps(said).encode())
-    wire.send(shot.jpeg)
+    wire.send(shot.mp4 or shot.jpeg)

@@ -7,8 +7,15 @@ from typing import Any
 
 from drivers.ports import boottime_ns
 from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, Value, serve
+from drivers.ports.camera_clip import Director
 from drivers.ports.camera_motion import WIDTH, MotionWatch
+from drivers.ports.libcamera_clips import Clips
 from drivers.ports.virtual import Wire
+
+_LOOK_S = 0.1
+"""How often it is seen whether a clip begins or ends."""
+_CLIP_SIZE = (1280, 720)
+"""Of clips, where nothing else is asked for."""
 
 _SCALARS = {
     "AnalogueGain": "analogue_gain",
@@ -64,6 +71,9 @@ class Libcamera:
         self._frames = 0
         self._motion: MotionWatch | None = None
         self._small = (0, 0)
+        self._clips: Clips | None = None
+        self._director = Director(0)
+        self._said: dict[str, Value] = {}
 
     def start(self, wanted: Mapping[str, Any]) -> Facts:
         still = Still(**{field.name: wanted[field.name] for field in dataclasses.fields(Still)})
@@ -74,19 +84,17 @@ class Libcamera:
         try:
             if wanted["motion"]:
                 self._motion, self.pause_s = MotionWatch(wanted["motion"]), 0.0
-                lores = {"size": _small(*((still.width, still.height) if still.width else camera.sensor_resolution))}
-            configuration = camera.create_still_configuration(
-                main={"size": (still.width, still.height)} if still.width else {},
-                lores=lores,
-                raw=None,
-                transform=transform,
-                controls=self._controls(still, camera.camera_controls),
-                queue=False,
-            )
-            camera.configure(configuration)
+                full = _CLIP_SIZE if wanted["clip"] else camera.sensor_resolution
+                lores = {"size": _small(*((still.width, still.height) if still.width else full))}
+            self._configure(still, wanted["clip"], lores, transform)
             if camera.camera_configuration()["transform"] != transform:  # libcamera leaves out what a camera cannot
                 raise CameraError("this camera cannot turn its pictures by 180 degrees; leave rotation out")
             camera.post_callback = self._count
+            if wanted["clip"]:
+                self._clips = Clips(wanted["clip"], camera.camera_configuration()["main"]["size"])
+                self._director = Director(wanted["clip"]["length_s"])
+                self.pause_s = min(self.pause_s, _LOOK_S)
+                camera.start_encoder(self._clips.encoder, self._clips.output)
             camera.start()
             settled_ns = boottime_ns() + round(wanted["settle_s"] * 1e9)
             while boottime_ns() < settled_ns:
@@ -102,16 +110,72 @@ class Libcamera:
             raise CameraError(f"the camera cannot be started with these settings: {_say(error)}") from error
         return Facts(model, width, height)
 
-    def shoot(self) -> Shot:
-        shot = self._shot(asked=True)
-        assert shot is not None
-        return shot
+    def _configure(
+        self, still: Still, clip: Mapping[str, Any] | None, lores: Mapping[str, Any] | None, transform: Any
+    ) -> None:
+        camera = self._camera
+        controls = self._controls(still, camera.camera_controls)
+        if clip is None:
+            configuration = camera.create_still_configuration(
+                main={"size": (still.width, still.height)} if still.width else {},
+                lores=lores,
+                raw=None,
+                transform=transform,
+                controls=controls,
+                queue=False,
+            )
+        else:
+            frame_us = round(1e6 / clip["frames_hz"])
+            configuration = camera.create_video_configuration(
+                main={"size": (still.width, still.height) if still.width else _CLIP_SIZE, "format": "YUV420"},
+                lores=lores,
+                raw=None,
+                transform=transform,
+                controls={**controls, "FrameDurationLimits": (frame_us, frame_us)},
+                display=None,
+                encode="main",
+            )
+        camera.configure(configuration)
+
+    def shoot(self) -> Shot | None:
+        if self._clips is not None:
+            self._director.ask()
+            return None
+        return self._shot(asked=True)
 
     def glance(self) -> Glance:
+        if self._clips is not None:
+            return self._film(self._clips)
         if self._motion is None:
             return Glance(self._frames)
         shot = self._shot(asked=False)
         return Glance(self._frames, self._motion.counts, shot)
+
+    def _film(self, clips: Clips) -> Glance:
+        """Begins a clip where one is wanted, and ends it when its time is over."""
+        try:
+            motion = None
+            if self._motion is not None:
+                request = self._camera.capture_request()
+                try:
+                    metadata = request.get_metadata()
+                    motion = self._moved(request, int(metadata.get("SensorTimestamp", boottime_ns())))
+                finally:
+                    request.release()
+            if self._director.begins(boottime_ns(), motion):
+                clips.begin()
+                self._said = said(self._camera.capture_metadata())
+            counts = {} if self._motion is None else self._motion.counts
+            if (scene := self._director.ended(clips.newest_ns)) is None:
+                if self._director.late(boottime_ns()):
+                    raise CameraError("its encoder gives no frames")
+                return Glance(self._frames, counts)
+            mp4, begin_ns, end_ns = clips.end()
+        except Exception as error:
+            raise CameraError(f"the camera made no clip: {_say(error)}") from error
+        found = self._said if scene.motion is None else {**self._said, "motion": scene.motion}
+        shot = Shot(scene.moment_ns, found, scene.asked, mp4=mp4, begin_ns=begin_ns, end_ns=end_ns)
+        return Glance(self._frames, counts, shot)
 
     def _shot(self, *, asked: bool) -> Shot | None:
         """The next frame's picture; where it was not asked for, only if something moves in it."""
@@ -131,7 +195,7 @@ class Libcamera:
         except Exception as error:
             raise CameraError(f"the camera gave no picture: {_say(error)}") from error
         found = said(metadata) if share is None else {**said(metadata), "motion": share}
-        return Shot(jpeg.getvalue(), taken_ns, found, asked)
+        return Shot(taken_ns, found, asked, jpeg.getvalue())
 
     def _moved(self, request: Any, taken_ns: int) -> float | None:
         """The share of the scene that moves, where a picture is wanted of it."""

@@ -130,7 +130,7 @@ class Webcam:
             return None
         if raw:
             jpeg = yuyv.compressed(frame.data, size, line, self._quality)
-        return Shot(jpeg, taken_ns, said, asked)
+        return Shot(taken_ns, said, asked, jpeg)
 
     def _dated(self, frame: Any) -> tuple[int, str]:
         """CLOCK_BOOTTIME of a frame, and of what it is: exposure, end of the frame, or its arrival here.

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from drivers.ports import boottime_ns
 from drivers.ports.camera import BEAT_S, CameraError, Facts, Glance, Shot, Value, serve
+from drivers.ports.camera_clip import Director
 from drivers.ports.camera_motion import WIDTH as SMALL
 from drivers.ports.camera_motion import MotionWatch
+from drivers.ports.mp4 import movie
 from drivers.ports.virtual import Faults, Virtual, Wire
 from drivers.settings import SettingsError, option
 
@@ -108,6 +110,9 @@ class VirtualCamera:
         self._frames = 0
         self._begun_ns: int = document["begun_ns"]
         self._motion: MotionWatch | None = None
+        self._director: Director | None = None
+        self._reel: list[tuple[int, bytes]] = []
+        """Frames of the clip and before it, and when each was taken."""
         for at_s, seconds in moments(tuple(document.get("motion", ()))):
             self._faults.inject("motion", seconds, at_s - (boottime_ns() - self._begun_ns) / 1e9)
         self.pause_s = BEAT_S
@@ -118,10 +123,17 @@ class VirtualCamera:
         self._there()
         self._wait("stall")
         self._wanted = wanted
-        return Facts(MODEL, *self._size)
+        if not wanted.get("clip"):
+            return Facts(MODEL, *self._size)
+        self._director = Director(wanted["clip"]["length_s"])
+        self.pause_s = 1 / wanted["clip"]["frames_hz"]
+        return Facts(MODEL, *self._size, {"clip_codec": "mjpeg"})
 
-    def shoot(self) -> Shot:
+    def shoot(self) -> Shot | None:
         self._there()
+        if self._director is not None:
+            self._director.ask()
+            return None
         return self._shot(self._moved())
 
     def glance(self) -> Glance:
@@ -129,11 +141,33 @@ class VirtualCamera:
         if self._faults.active("stall"):
             return Glance(self._frames)
         self._frames += 1
-        if self._motion is None:
-            return Glance(self._frames)
         share = self._moved()
+        if self._director is not None:
+            return Glance(self._frames, self._counts, self._film(self._director, share))
         shot = None if share is None else self._shot(share, asked=False)
-        return Glance(self._frames, self._motion.counts, shot)
+        return Glance(self._frames, self._counts, shot)
+
+    @property
+    def _counts(self) -> dict[str, int]:
+        return {} if self._motion is None else self._motion.counts
+
+    def _film(self, director: Director, share: float | None) -> Shot | None:
+        """One frame more, and the clip that ends with it."""
+        now, clip = boottime_ns(), self._wanted["clip"]
+        self._reel.append((now, render(self._seed, self._number, self._size, self._wanted.get("quality", 90))))
+        self._number += 1
+        director.begins(now, share)
+        scene = director.ended(now)
+        if scene is None:
+            since_ns = (now if director.scene is None else director.scene.moment_ns) - round(clip["pre_roll_s"] * 1e9)
+            self._reel = [each for each in self._reel if each[0] >= since_ns]
+            return None
+        times, frames = zip(*self._reel, strict=True)
+        said: dict[str, Value] = {"frame": self._number - len(frames)}
+        if scene.motion is not None:
+            said["motion"] = scene.motion
+        mp4 = movie(frames, times, self._size, "mjpeg")
+        return Shot(scene.moment_ns, said, scene.asked, mp4=mp4, begin_ns=times[0], end_ns=times[-1])
 
     def _moved(self) -> float | None:
         """The share of the scene that moves, where a picture is wanted of it."""
@@ -158,7 +192,7 @@ class VirtualCamera:
         said: dict[str, Value] = {"exposure_s": exposure_s, "gain": gain, "frame": number}
         if motion is not None:
             said["motion"] = motion
-        return Shot(jpeg, timestamp_ns, said, asked)
+        return Shot(timestamp_ns, said, asked, jpeg)
 
     def inject(self, kind: str, seconds: float) -> None:
         self._faults.inject(kind, seconds)

@@ -1,7 +1,7 @@
 """A model of picamera2: what `drivers.ports.libcamera` uses of it, with the errors and hangs that are known of it.
 
 MODEL_TROUBLE says which: fixed (a lens that cannot move), upright (a sensor that cannot turn), configure, abort, hang
-(once it has settled).
+(once it has settled), blind (its encoder gives nothing).
 """
 
 import os
@@ -22,12 +22,14 @@ class Request:
     def __init__(self, camera: "Picamera2") -> None:
         self._camera = camera
         self._released = False
+        exposure_us = camera.controls.get("ExposureTime", 10000)
+        self.taken_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 1000 * exposure_us
 
     def get_metadata(self) -> dict[str, Any]:
         assert not self._released
         controls = self._camera.controls
         return {
-            "SensorTimestamp": time.clock_gettime_ns(time.CLOCK_BOOTTIME) - 1000 * controls.get("ExposureTime", 10000),
+            "SensorTimestamp": self.taken_ns,
             "ExposureTime": controls.get("ExposureTime", 10000),
             "AnalogueGain": controls.get("AnalogueGain", 1.0),
             "DigitalGain": 1.1,
@@ -75,6 +77,8 @@ class Picamera2:
         self._wanted = threading.Condition()
         self._jobs: list[list[Request]] = []
         self._closed = False
+        self._encoder: Any = None
+        self._number = 0
 
     def create_still_configuration(
         self,
@@ -95,6 +99,26 @@ class Picamera2:
             "queue": queue,
             "buffer_count": buffer_count,
         }
+
+    def create_video_configuration(
+        self,
+        main: dict[str, Any],
+        lores: dict[str, Any] | None,
+        raw: Any,
+        transform: Any,
+        controls: dict[str, Any],
+        display: Any,
+        encode: str,
+    ) -> dict[str, Any]:
+        assert main["format"] == "YUV420" and encode == "main" and display is None
+        assert controls["FrameDurationLimits"] == (round(FRAME_S * 1e6),) * 2
+        return self.create_still_configuration(main, raw, transform, controls, True, lores, buffer_count=6)
+
+    def start_encoder(self, encoder: Any, output: Any) -> None:
+        assert self.configuration["main"]["format"] == "YUV420"
+        encoder.output = output
+        output.start()
+        self._encoder = encoder
 
     def configure(self, configuration: dict[str, Any]) -> None:
         if TROUBLE == "configure":
@@ -133,6 +157,11 @@ class Picamera2:
                     self._wanted.notify_all()
             if self.post_callback:
                 self.post_callback(request)
+            if self._encoder is not None and TROUBLE != "blind":
+                # the number of the frame is how bright it is
+                picture = Image.new("RGB", self.configuration["main"]["size"], (self._number % 200 + 20,) * 3)
+                self._encoder.encode(picture, request.taken_ns // 1000)
+                self._number += 1
             if not taken:
                 request.release()
 
@@ -143,6 +172,13 @@ class Picamera2:
             self._jobs.append(job)
             self._wanted.wait_for(lambda: job)
         return job[0]
+
+    def capture_metadata(self) -> dict[str, Any]:
+        request = self.capture_request()
+        try:
+            return request.get_metadata()
+        finally:
+            request.release()
 
     def give_back(self, request: Request) -> None:
         with self._wanted:
