@@ -171,15 +171,17 @@ def test_a_camera_of_which_nobody_wants_a_picture_lives() -> None:
         driver.close()
 
 
-def test_a_camera_process_that_dies_amid_a_picture_is_an_error() -> None:
+@pytest.mark.parametrize(("dies", "said"), [(True, "has ended"), (False, "camera hangs")])
+def test_a_camera_process_that_dies_or_hangs_amid_a_picture_is_an_error(dies: bool, said: str) -> None:
     ours, theirs = socket.socketpair()
     child = SimpleNamespace(wire=Wire(ours), close=ours.close)
     with theirs, ours:
         Wire(theirs).send(json.dumps({"payload": "jpeg", "timestamp_ns": 1, "metadata": {}}).encode())
-        theirs.send((1000).to_bytes(4, "little") + b"\xff\xd8")
-        theirs.shutdown(socket.SHUT_RDWR)
-        with pytest.raises(DriverError, match="has ended"):
-            Camera(child, patience_s=1).picture(1)  # type: ignore[arg-type]
+        if dies:
+            theirs.send((1000).to_bytes(4, "little") + b"\xff\xd8")
+            theirs.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(DriverError, match=said):
+            Camera(child, patience_s=0.2).picture(1)  # type: ignore[arg-type]
 
 
 def test_a_camera_process_that_dies_is_an_error() -> None:

@@ -23,6 +23,8 @@ Value = str | int | float | bool
 
 BEAT_S = 0.5
 """How often a camera's process says that frames come."""
+_CONTENT_S = 5.0
+"""Longest wait for a picture that has been announced: it is all there."""
 _START_S = 25.0
 """Longest wait for a camera to start: importing picamera2 alone takes seconds on a Pi Zero."""
 
@@ -123,16 +125,13 @@ class Camera:
             if "counts" in answer:
                 self.counts = answer["counts"]
                 continue
-            content = self._message(self._patience_s)
+            content = self._message(min(self._patience_s, _CONTENT_S))
             if content is None:
-                break
+                raise self._hung()
             answer[answer.pop("payload")] = content
             return Shot(**answer)
         if time.monotonic() - self._heard_s > self._patience_s:
-            raise DriverError(
-                f"the camera hangs: no frame for {self._patience_s:g} s; it is being opened again. "
-                "If that goes on, check the ribbon cable and the power supply"
-            )
+            raise self._hung()
         return None
 
     def inject(self, kind: str, seconds: float) -> None:
@@ -142,6 +141,12 @@ class Camera:
     def close(self) -> None:
         """Ends the camera's process, also one that hangs; may be called twice."""
         self._child.close()
+
+    def _hung(self) -> DriverError:
+        return DriverError(
+            f"the camera hangs: no frame for {self._patience_s:g} s; it is being opened again. "
+            "If that goes on, check the ribbon cable and the power supply"
+        )
 
     def _send(self, request: Mapping[str, Any]) -> None:
         try:
