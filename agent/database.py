@@ -98,6 +98,7 @@ class Database:
                     raise DatabaseDamaged(answer)
             if lost:  # what is known stays, and what is only in `captures/` is found again
                 _note(writer, f"the last commits in {wal.name} were damaged")
+                writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or what is left of them would be found again, too
             reader = self._connection()
             reader.execute("PRAGMA query_only = 1")
             reader.execute("PRAGMA cache_size = -128")

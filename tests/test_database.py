@@ -202,6 +202,20 @@ def test_a_log_damaged_amid_its_commits_asks_for_a_walk_and_keeps_what_is_before
             assert database.rebuilt_because == "the last commits in agent.db-wal were damaged"
 
 
+def test_a_damaged_log_is_found_once(path: Path) -> None:
+    log = killed(path)
+    data = bytearray(log.read_bytes())
+    data[32 + 30 * (24 + 4096) + 1000] ^= 1
+    log.write_bytes(data)
+    with owned(log.with_name(path.name)) as database:
+        database.rebuilt()
+        write(database, "later", "x")
+        for name in (path.name, f"{path.name}-wal"):
+            shutil.copy(log.with_name(name), path.parent)
+    with owned(path) as database:
+        assert (database.rebuilt_because, note(database, "later")) == ("", "x")
+
+
 @pytest.mark.parametrize("cut", [0, 50, 4120 + 4000])
 def test_a_log_that_is_whole_or_whose_last_commit_was_cut_off_asks_for_nothing(path: Path, cut: int) -> None:
     log = killed(path)
