@@ -135,6 +135,9 @@ class Receiver:
         if request.method == "HEAD":
             content = self.files.get(request.path)
             return Fault(404) if content is None else Fault(200, (("Content-Length", str(len(content))),))
+        if request.method == "GET":
+            found = self.files.get(request.path)
+            return Fault(404) if found is None else Fault(200, content=found)
         if request.method == "DELETE":
             return Fault(404 if self.files.pop(request.path, None) is None else 204)
         self.stores.append(request.path)

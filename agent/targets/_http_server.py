@@ -23,13 +23,14 @@ class Server:
         body: Callable[[], Body] | None = None,
         *,
         answer_bytes: int = 4096,
+        take: Callable[[bytes], object] | None = None,
     ) -> Answer:
         """One request; a second one where the server refuses our secret and there is a new one."""
         content = body or _nothing
         given = {"Content-Length": "0", **headers}
         for _ in range(2):
             answer = self._host.send(
-                method, url, given | self._credentials.headers(), content, answer_bytes=answer_bytes
+                method, url, given | self._credentials.headers(), content, answer_bytes=answer_bytes, take=take
             )
             if answer.status != 401 or not self._credentials.renewed():
                 break

@@ -57,7 +57,14 @@ class Api:
         raise Failed(f"the answer ({answer.status}) has no data: is it Moveshelf's?")
 
     def transfer(
-        self, method: str, url: str, headers: Mapping[str, str], body: Callable[[], Body], *, answer_bytes: int = 4096
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Callable[[], Body],
+        *,
+        answer_bytes: int = 4096,
+        take: Callable[[bytes], object] | None = None,
     ) -> Answer:
         """One request to a store, at a signed address: without our key. Failed where the address is none for us."""
         try:
@@ -67,7 +74,7 @@ class Api:
             good = False
         if not good or not url.isascii() or not url.isprintable() or " " in url or "@" in parts.netloc:
             raise Failed("Moveshelf sends us to an address that is none, or not a safe one")
-        return self._host(url).send(method, url, headers, body, answer_bytes=answer_bytes)
+        return self._host(url).send(method, url, headers, body, answer_bytes=answer_bytes, take=take)
 
     def hidden(self, text: str) -> str:
         """`text` without the key."""

@@ -2,7 +2,7 @@
 became of it, because a store that says 200 has accepted nothing yet."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.targets import Failed, Later, Progress, Refused
@@ -210,9 +210,22 @@ class Trial:
 
 def complete(api: Api, trial: str) -> dict[str, str]:
     """The ids of the files that a trial has, whole, by name; none where there is no such trial (any more)."""
+    return {str(row.get("originalFileName")): str(row["id"]) for row in _all_complete(api, trial)}
+
+
+def fetch(api: Api, trial: str, record: str, take: Callable[[bytes], object]) -> None:
+    """Gives the content of a trial's file to `take`."""
+    for row in _all_complete(api, trial):
+        if row["id"] == record:
+            url = identity(row, "originalDataDownloadUri")
+            judge(api.transfer("GET", url, {"Content-Length": "0"}, _nothing, take=take))
+            return
+    raise Failed(f"Moveshelf has no file {record} in the trial {trial} any more")
+
+
+def _all_complete(api: Api, trial: str) -> list[Row]:
     node = api.ask(_TRIAL, id=trial).get("node")
-    found = rows(node, "additionalData") if node is not None else ()
-    return {str(row.get("originalFileName")): str(row["id"]) for row in found if _complete(row)}
+    return [row for row in rows(node, "additionalData") if _complete(row)] if node is not None else []
 
 
 def _complete(row: Row) -> bool:

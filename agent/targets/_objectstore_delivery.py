@@ -39,6 +39,9 @@ _PARTS = 1000
 class Far(Protocol):
     """The connections behind a store."""
 
+    def fetch(self, key: str, take: Callable[[bytes], object]) -> None:
+        """Gives the content of an object to `take`. Refused where nothing can be fetched."""
+
     def hidden(self, text: str) -> str:
         """`text` without secrets."""
 
@@ -101,6 +104,13 @@ class ObjectStore:
                         size = None if found.size < 0 else found.size
                         hash = f"sha256:{found.sha256}" if found.sha256 else ""
                         yield Held(payload.file, size, hash, item.key)
+        except (Refused, Later, Unreachable, Failed) as error:
+            raise self._clean(error) from None
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Asks for the object of `inventory`."""
+        try:
+            self._far.fetch(held.id, take)
         except (Refused, Later, Unreachable, Failed) as error:
             raise self._clean(error) from None
 

@@ -55,6 +55,9 @@ class Presigned:
                 return f"the endpoint gives addresses of {urllib.parse.urlsplit(url).hostname}; none was used"
         raise Failed(f"{item.key}: {_NO_ADDRESS}")
 
+    def fetch(self, key: str, take: Callable[[bytes], object]) -> None:
+        raise Refused("an endpoint that gives addresses to put files at gives none to get them from")
+
     def remove(self, key: str, version: str) -> str:
         raise Refused("an endpoint that gives addresses to put files at deletes nothing")
 

@@ -52,18 +52,24 @@ class Requests:
         *,
         query: Mapping[str, str] | None = None,
         content: tuple[int, str, Callable[[], Body]] = (0, EMPTY_SHA256, no_content),
+        take: Callable[[bytes], object] | None = None,
     ) -> Answer:
-        """The answer to one request, whatever it says; `content` is (bytes, sha256, body).
+        """The answer to one request, whatever it says; `content` is (bytes, sha256, body), `take`
+        what it is for `Host.send`.
 
         Sent once more where the store refuses the signature, and another secret or the right time may mend that.
         """
         size, sha256, body = content
         path = f"{self._base}/{urllib.parse.quote(key, safe='/-_.~')}"
         request = Request(method, self._netloc, path, query or {}, headers, size, sha256)
-        answer = self._send(request, body)
+        answer = self._send(request, body, take)
         if answer.status in (400, 401, 403) and (self._corrected(answer) or self._signature.renewed()):
-            answer = self._send(request, body)
+            answer = self._send(request, body, take)
         return answer
+
+    def fetch(self, key: str, take: Callable[[bytes], object]) -> None:
+        """Gives the content of an object to `take`."""
+        accepted(self.send("GET", key, {}, take=take), key)
 
     def hidden(self, text: str) -> str:
         """`text` without secrets."""
@@ -73,9 +79,9 @@ class Requests:
         """Cuts what is under way; may be called twice, from any thread."""
         self._host.close()
 
-    def _send(self, request: Request, body: Callable[[], Body]) -> Answer:
+    def _send(self, request: Request, body: Callable[[], Body], take: Callable[[bytes], object] | None) -> Answer:
         target, headers = self._signature.signed(request, self._now() + self._ahead_s)
-        return self._host.send(request.method, self._host.url[:-1] + target, headers, body)
+        return self._host.send(request.method, self._host.url[:-1] + target, headers, body, take=take)
 
     def _corrected(self, answer: Answer) -> bool:
         """Whether our clock was so wrong that the signature may have been refused for it; right from now on."""

@@ -3,7 +3,7 @@
 import dataclasses
 import urllib.parse
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from agent.capture import Capture
@@ -172,6 +172,14 @@ class Http:
             for file in self._files(capture)[:-1]:
                 if (found := self._server.held(file.url)) is not None:
                     yield Held(file.name, found[0], found[1], file.url)
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Asks with GET for what HEAD told of."""
+        try:
+            accept(self._server.request("GET", held.id, {}, take=take))
+        except Exception as error:
+            self._server.censor(error, Progress())
+            raise
 
     def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
         """Asks with DELETE for each file that went alone to its own address, the sidecar last."""

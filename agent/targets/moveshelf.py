@@ -2,7 +2,7 @@
 
 import dataclasses
 import urllib.parse
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from agent.capture import Capture
@@ -24,7 +24,7 @@ from agent.targets._moveshelf_documents import documents
 from agent.targets._moveshelf_names import LEVELS, Names, clip_metadata, name_mistake, plan_mistakes
 from agent.targets._moveshelf_places import Places
 from agent.targets._moveshelf_removal import remove
-from agent.targets._moveshelf_trial import Trial, complete
+from agent.targets._moveshelf_trial import Trial, complete, fetch
 from agent.targets._transport import Line
 from drivers.settings import check, option
 
@@ -160,8 +160,17 @@ class Moveshelf:
         try:
             for trial in trials:
                 for file, record in complete(self._api, trial).items():
-                    yield Held(file, id=record)
+                    yield Held(file, id=f"{trial} {record}")
         except (Later, Unreachable, Failed) as error:
+            error.args = tuple(self._api.hidden(str(text)) for text in error.args)
+            raise
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Asks for the file's address, and gets it from there."""
+        trial, _, record = held.id.partition(" ")
+        try:
+            fetch(self._api, trial, record, take)
+        except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._api.hidden(str(text)) for text in error.args)
             raise
 

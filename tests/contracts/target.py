@@ -15,7 +15,7 @@ import pytest
 
 from agent.capture import Capture
 from agent.targets import Failed, Later, Progress, Refused, Removing, Stopped, Target, Unreachable
-from agent.targets._inventory import Inventoried
+from agent.targets._inventory import Fetching, Inventoried
 from tests.captures import make_capture
 
 CONTENT = bytes(range(256)) * 800  # more than one chunk of any target
@@ -210,6 +210,10 @@ class TargetContract:
         (held,) = (held for held in target.inventory([(capture, receipt)]) if held.file == payload.file)
         assert held.size in (None, payload.size)
         assert held.hash in ("", f"sha256:{payload.sha256}", f"md5:{payload.md5}")
+        if isinstance(target, Fetching):
+            pieces: list[bytes] = []
+            target.fetch(held, pieces.append)
+            assert b"".join(pieces) == capture.files[0].read_bytes()
         assert far.files() == self.expected(capture), "nothing was changed by it"
 
     def test_what_is_taken_back_is_gone_and_nothing_else(self, far, target, tmp_path):

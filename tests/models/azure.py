@@ -44,6 +44,9 @@ class Container(Receiver):
         if code:
             headers = {"x-ms-error-code": code}
         text = f'<?xml version="1.0"?><Error><Code>{code}</Code><Message>because</Message></Error>' if code else ""
+        if request.method == "GET" and not code:
+            headers.pop("Content-Length")
+            return Fault(200, tuple(headers.items()), content=self.blobs[path][0])
         text = "" if request.method == "HEAD" else text
         return Fault(status, tuple(headers.items()), text, lose_answer=fault.lose_answer, truncate=fault.truncate)
 
@@ -54,7 +57,7 @@ class Container(Receiver):
         if not path.startswith(f"/{self.name}/"):
             return 404, "ContainerNotFound", {}
         there = self.blobs.get(path)
-        if request.method == "HEAD":
+        if request.method in ("HEAD", "GET"):
             if there is None:
                 return 404, "BlobNotFound", {}
             return 200, "", {**there[1], "Last-Modified": _MODIFIED}

@@ -91,6 +91,8 @@ class Bucket(Receiver):
         kept = tuple((name, value) for name, value in headers if name.lower() not in _DROPPED)
         if request.method == "HEAD":
             kept = (*kept, *((name, value) for name, value in headers if name.lower() == "content-length"))
+        if request.method == "GET" and status == 200:
+            return Fault(status, kept, content=answer)
         text = fault.text or answer.decode()
         return Fault(status, kept, text, lose_answer=fault.lose_answer, truncate=fault.truncate)
 

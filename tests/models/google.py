@@ -1,5 +1,6 @@
 """Google Cloud Storage by its XML API: moto's S3 in Google's words, with generations and Google's signature."""
 
+import dataclasses
 import hashlib
 import hmac
 import zlib
@@ -25,7 +26,7 @@ class GoogleBucket(Bucket):
         words = tuple((name.replace("x-amz-", "x-goog-"), value) for name, value in answer.headers)
         if 200 <= answer.status < 300 and "?" not in request.path:
             words += (("x-goog-generation", self._generation(request.path)),)
-        return Fault(answer.status, words, answer.text, lose_answer=answer.lose_answer, truncate=answer.truncate)
+        return dataclasses.replace(answer, headers=words)
 
     def wrong(self, request: Request, content: bytes) -> str:
         """By cloud.google.com/storage/docs/authentication/signatures and .../canonical-requests."""
