@@ -12,7 +12,7 @@ from bench._owed import day_of, filled, name_of
 
 DEPTHS = (1_000, 100_000, 1_000_000)
 _DAYS = 100
-_STARTS, _LOADED = 5, 2
+_STARTS, _LOADED = 5, 3
 """Rounds, and in how many of them captures are made."""
 _CAPTURES = 100
 """In such a round; ten come in a second."""
