@@ -1,6 +1,7 @@
 """What a target is asked to take back: exactly that goes, and what stays or cannot go is said."""
 
 import contextlib
+import dataclasses
 import json
 
 import pytest
@@ -54,6 +55,15 @@ def test_viam_all_revisions_go_and_readings_stay_unless_told(cloud, tmp_path):
     assert cloud.open(samples="readings", delete_readings=True).remove(capture.uuid, receipt) == []
     assert {f"capture:{other.uuid}"} == {t for m, _ in cloud.cloud.readings for t in m["tags"] if t[:8] == "capture:"}
     assert len(cloud.cloud.readings) == 970
+
+
+def test_viam_more_than_is_found_at_once_goes_too(cloud, tmp_path):
+    target, capture = cloud.open(), make_capture(tmp_path / "captures", CONTENT)
+    receipt = target.put(capture, Progress())
+    sidecar = cloud.cloud.stored[-1]
+    cloud.cloud.stored += [dataclasses.replace(sidecar, id=f"org/location/more{n}") for n in range(150)]
+    assert target.remove(capture.uuid, receipt) == []
+    assert cloud.cloud.stored == []
 
 
 def test_viam_a_server_that_does_not_know_the_filter_is_found_out(cloud, tmp_path):
