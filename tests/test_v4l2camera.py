@@ -141,6 +141,12 @@ def test_controls_are_set_in_order_and_say_what_they_are(plugged: Plug) -> None:
     }
 
 
+def test_a_frame_is_never_dated_after_its_arrival(plugged: Plug) -> None:
+    with started(plugged(stamps="ahead")) as (driver, _):
+        (block,) = read_blocks(driver, 1)
+        assert block.observed_ns <= boottime_ns()
+
+
 @pytest.mark.parametrize("pixels", ["MJPG", "YUYV"])
 def test_a_picture_is_taken_when_something_moves(plugged: Plug, pixels: str) -> None:
     motion = Motion(area=0.05, min_interval_s=60)

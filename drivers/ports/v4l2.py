@@ -147,7 +147,8 @@ class Webcam:
         after = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
         taken_ns = stamp.secs * 1_000_000_000 + stamp.usecs * 1000 + boot - (before + after) // 2
         exposed = frame.flags & flag.TSTAMP_SRC_MASK == flag.TSTAMP_SRC_SOE
-        return taken_ns, "exposure" if exposed else "end of frame"
+        # some drivers date the end of a frame by what it should be, which is ahead of its arrival
+        return min(taken_ns, boottime_ns()), "exposure" if exposed else "end of frame"
 
     def _pixels(self, offered: list[Any]) -> Any:
         """The best of the formats that a camera has: compressed by itself, or raw as most have it."""

@@ -140,7 +140,7 @@ class Kernel:
         buffer.index, buffer.sequence, buffer.bytesused = index, number, len(data)
         buffer.timestamp.secs, rest = divmod(stamp_ns, 1_000_000_000)
         buffer.timestamp.usecs = rest // 1000
-        monotonic = OPTIONS.get("stamps", "monotonic") == "monotonic"
+        monotonic = OPTIONS.get("stamps") != "none"
         damaged = OPTIONS.get("damaged") and number % OPTIONS["damaged"] == 0
         buffer.flags = (0x12000 if monotonic else 0) | (0x40 if damaged else 0)
 
@@ -153,7 +153,8 @@ class Kernel:
         """A frame whenever its time comes and a buffer is there."""
         while self.streaming.is_set():
             time.sleep(FRAME_S)
-            exposed_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) - 10_000_000
+            ahead_ns = 900_000_000 if OPTIONS.get("stamps") == "ahead" else -10_000_000
+            exposed_ns = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + ahead_ns
             self.number += 1
             if self.number > OPTIONS.get("unplug_after", 1 << 30):
                 self.gone = True
