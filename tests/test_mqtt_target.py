@@ -178,6 +178,16 @@ def test_what_stands_beside_a_message_names_the_capture(far: Far, tmp_path: Path
     assert (payload.properties.ContentType, payload.qos, payload.retain) == ("text/csv", 1, False)
 
 
+def test_a_probe_connects_and_publishes_nothing(far: Far) -> None:
+    far.behind_line()
+    (said,) = far.open().probe()
+    assert "lets edge in, and takes messages of up to" in said
+    far.deny()
+    with pytest.raises(Unreachable, match="credentials") as refused:
+        far.open().probe()
+    assert far.secret not in str(refused.value) and far.files() == {}
+
+
 def test_where_nobody_listens_it_waits_unless_told_otherwise(broker: Mosquitto, tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         far = Far(broker, None, tmp_path, stack)  # type: ignore[arg-type]

@@ -71,6 +71,11 @@ class Session:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @property
+    def most_bytes(self) -> int:
+        """Of a packet that the broker takes."""
+        return self._limit
+
     def publish(self, topic: str, payload: bytes, *, media_type: str, said: Mapping[str, str]) -> None:
         """One message of QoS 1; returns once the broker has it. `said` stands beside it, in MQTT 5."""
         from paho.mqtt.packettypes import PacketTypes  # noqa: PLC0415

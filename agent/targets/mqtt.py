@@ -126,6 +126,14 @@ class Mqtt:
                 topics.append(topic)
         return {"broker": self._broker, "topics": topics}
 
+    def probe(self) -> list[str]:
+        """Connects, and publishes nothing: whether the topics are allowed shows with the first capture."""
+        from agent.targets._mqtt_session import Session  # noqa: PLC0415
+
+        with Session(self._settings, self._home, Progress(), self._stop) as session:
+            most = f"messages of up to {session.most_bytes / 1e6:.3g} MB"
+        return [f"{self._broker} lets {self._settings.user or 'us'} in, and takes {most}"]
+
     def inventory(self, asked: Sequence[tuple[Capture, Receipt]]) -> Iterator[Held]:
         """Nothing can be asked."""
         raise Refused("a broker passes messages on and keeps none: nobody can ask it what came of them")
