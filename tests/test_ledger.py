@@ -12,9 +12,9 @@ from agent.negative import NegativeWriter, identity_as_json
 from drivers import Block, Channel, Identity
 from tests.soak import layout
 from tests.soak.__main__ import FAULTS, deal, sail
+from tests.soak.life import Life
 from tests.soak.rows import Account, Range, RowLedger, length, without
 from tests.soak.truth import RATE_HZ, Sensor
-from tests.soak.voyage import Life
 
 
 def stream(

@@ -20,7 +20,7 @@ from tests.running import done
 from tests.soak import damage, far_faults, process_faults, record
 from tests.soak.ledger import balance
 from tests.soak.rows import Account
-from tests.soak.voyage import Voyage
+from tests.soak.voyage import Starved, Voyage
 
 FAULTS = [*process_faults.possible(), *far_faults.possible(), *damage.FAULTS]
 
@@ -49,7 +49,7 @@ def sail(folder: Path, seed: int, number: int, faults: Sequence[Callable[[Voyage
             time.sleep(chance.uniform(0, 1.5))
             try:
                 fault(voyage)
-            except (control.NoDaemon, control.CommandError, EOFError):
+            except (control.NoDaemon, control.CommandError, EOFError, TimeoutError):
                 pass  # it ended while it was asked; what follows starts it again
             if voyage.revive():
                 print(f" ({next(reversed(voyage.restarts), 'killed for want of memory')})", end="", flush=True)
@@ -79,7 +79,7 @@ def arrive(voyage: Voyage) -> dict[str, Any]:
                 voyage.ask("sync")
                 voyage.look(done, 240)
             return voyage.look()
-        except (control.NoDaemon, control.CommandError, EOFError, ConnectionError):
+        except (control.NoDaemon, control.CommandError, EOFError, ConnectionError, TimeoutError):
             if attempt == 4:
                 raise
             voyage.revive()
@@ -103,7 +103,7 @@ def main() -> int:
     print(f"seed {given.seed}", flush=True)
     begun, number = time.monotonic(), max(0, given.voyage)
     faults, restarts, sums, unbalanced = Counter(), Counter(), Counter(), []
-    worst, voyages = 0.0, 0
+    worst, voyages, starved = 0.0, 0, 0
     while voyages < given.voyages or (not given.voyages and time.monotonic() - begun < given.minutes * 60):
         folder = Path(tempfile.mkdtemp(prefix="soak-"))
         print(f"voyage {number}:", end="", flush=True)
@@ -116,6 +116,15 @@ def main() -> int:
             sums += Counter({k: v for k, v in dataclasses.asdict(account).items() if isinstance(v, int)})
             worst = max(worst, account.worst_kill_ms)
             complaints = account.complaints
+        except SystemExit:
+            shutil.rmtree(folder, ignore_errors=True)
+            break  # this voyage ends nowhere, and those before it count
+        except Starved as error:
+            print(f"\n  given up: {error}", flush=True)
+            starved += 1
+            shutil.rmtree(folder, ignore_errors=True)
+            number += 1
+            continue
         except Exception:
             complaints = [traceback.format_exc()]
         voyages += 1
@@ -136,6 +145,7 @@ def main() -> int:
         "seed": given.seed,
         "minutes": (time.monotonic() - begun) / 60,
         "voyages": voyages,
+        "starved": starved,
         "faults": faults,
         "restarts": restarts,
         "account": sums,

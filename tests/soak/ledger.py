@@ -5,15 +5,13 @@ from typing import Any, Protocol
 
 from agent.capture import Capture
 from tests.soak.layout import Range
+from tests.soak.life import Life
 from tests.soak.rows import HARMLESS, Account, RowLedger
 from tests.soak.truth import picture_is
 from tests.soak.union import Places, Union, quarantine
-from tests.soak.voyage import Life
 
 LONGEST_NS = 500_000_000
 """What a kill may cost at most."""
-_ATTENTIVE_S = 0.1
-"""How old the newest block of a stream may be at the last look before a kill."""
 
 
 class Sea(Places, Protocol):
@@ -48,8 +46,9 @@ def balance(voyage: Sea, status: dict[str, Any]) -> Account:
             captures = [c for c in of_life if c.recording == stream]
             found = ledger.follow(captures)
             if not destroyed and life.how == "kill" and life.troubled <= HARMLESS:
-                found += _kill(life, stream, ledger.due, account)
-                _cost(life, stream, captures, account)
+                found += _kill(life, stream, ledger.rows, account)
+                if not voyage.schedule[stream] and life.taken_by(life.ended_ns - LONGEST_NS, stream):
+                    found += _cost(life, captures, account)
             account.complaints += [f"life {number} ({life.how}), {stream}: {text}" for text in found]
         for capture in (c for c in of_life if c.recording == "photos"):
             account.pictures += 1
@@ -60,19 +59,24 @@ def balance(voyage: Sea, status: dict[str, Any]) -> Account:
     return account
 
 
-def _kill(life: Life, stream: str, due: int, account: Account) -> list[str]:
-    """A kill may cost nothing that was read half a second before."""
-    read = life.read_by(life.ended_ns - LONGEST_NS, stream)
-    account.kills += read > 0
-    return [f"{read - due} rows that were read {LONGEST_NS / 1e9} s before the kill are gone"] if due < read else []
+def _kill(life: Life, stream: str, rows: int, account: Account) -> list[str]:
+    """A kill may cost nothing that the recording had taken half a second before."""
+    taken = life.taken_by(life.ended_ns - LONGEST_NS, stream)
+    account.kills += taken > 0
+    return (
+        [f"{taken - rows} rows that were taken {LONGEST_NS / 1e9} s before the kill are gone"] if rows < taken else []
+    )
 
 
-def _cost(life: Life, stream: str, captures: list[Capture], account: Account) -> None:
+def _cost(life: Life, captures: list[Capture], account: Account) -> list[str]:
     """What it cost in time, where the machine let the daemon read its sensors until the end."""
-    last_s = life.status["streams"][stream]["last_s"] if life.status else None
     ends = [c.document["start"]["boot_time_ns"] + c.document["duration_s"] * 1e9 for c in captures]
-    if ends and last_s is not None and last_s < _ATTENTIVE_S:
-        account.worst_kill_ms = max(account.worst_kill_ms, (life.ended_ns - max(ends)) / 1e6)
+    if not ends or not life.attentive:
+        return []
+    account.timed_kills += 1
+    cost_ns = life.ended_ns - max(ends)
+    account.worst_kill_ms = max(account.worst_kill_ms, cost_ns / 1e6)
+    return [f"the kill cost {cost_ns / 1e6:.0f} ms"] if cost_ns > LONGEST_NS else []
 
 
 def _delivery(voyage: Sea, status: dict[str, Any], account: Account) -> None:

@@ -29,7 +29,8 @@ _WORDS = {
     "deleted": "captures deleted here after delivery, to make room",
     "quarantined": "files in quarantine, each with its reason",
     "all_kills": "lives that SIGKILL ended",
-    "kills": "streams that had nothing else to suffer, of which all that was read 0.5 s before the kill must be there",
+    "kills": "streams among them without other trouble: all that was taken 0.5 s before the kill must be there",
+    "timed_kills": "of these, streams whose sensor was read until the kill: it may cost 0.5 s",
 }
 
 
@@ -103,9 +104,10 @@ def _page(runs: list[dict[str, Any]]) -> str:
         "| ledger | |",
         "|---|---|",
         f"| voyages | {sum(run['voyages'] for run in runs)} |",
+        f"| given up, because the machine gave the daemon no time | {sum(run.get('starved', 0) for run in runs)} |",
         f"| of which did not balance | {sum(len(run['unbalanced']) for run in runs)} |",
         *(f"| {words} | {sums.get(name, 0):,} |" for name, words in _WORDS.items()),
-        f"| the most that a kill cost such a stream, on a machine that let it be read until the end | {worst:.0f} ms |",
+        f"| the most that a kill cost such a stream | {worst:.0f} ms |",
         "",
         "The daemon ended by itself, to be started again by systemd (all faults of that life, the thread, its error):",
         "",

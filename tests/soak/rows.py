@@ -8,8 +8,8 @@ import numpy as np
 
 from agent.capture import Capture
 from agent.formats import format_module
+from tests.soak.life import Life
 from tests.soak.truth import AXES, Sensor
-from tests.soak.voyage import Life
 
 _SHARE = 0.0002
 """Of a gap whose length is estimated: how wrong that may be, beside one sample, before it counts as off."""
@@ -66,7 +66,9 @@ class Account:
     all_kills: int = 0
     """Lives that SIGKILL ended."""
     kills: int = 0
-    """Of these, lives that had nothing else to suffer."""
+    """Streams of these that had nothing else to suffer."""
+    timed_kills: int = 0
+    """Of these, on a machine that let the daemon run until the end."""
     worst_kill_ms: float = 0.0
     complaints: list[str] = dataclasses.field(default_factory=list)
 
@@ -97,6 +99,8 @@ class RowLedger:
         self._sensor = Sensor(stream, life.rate_hz)
         self.due = 0
         """Index of the next row."""
+        self.rows = 0
+        """In files."""
         self._device = 0
         """What the device itself calls it."""
         self._known = int(((life.ended_ns - life.begun_ns) / 1e9 + 5) * life.rate_hz)
@@ -147,6 +151,7 @@ class RowLedger:
             if not self._garbles:
                 yield f"{name}: {wrong} of the rows from {first} on are not what was sent"
         account.rows += len(rows)
+        self.rows += len(rows)
         self.due, self._device = first + len(rows), device + len(rows)
 
     def _right(self, off: int, estimated: int, anew: bool) -> bool:

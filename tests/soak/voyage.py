@@ -1,7 +1,6 @@
 """A voyage: one data folder, the daemon that lives on it, dies and is started again, and everything around it."""
 
 import contextlib
-import dataclasses
 import os
 import random
 import signal
@@ -15,16 +14,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from agent import control
-from agent.capture import Capture
 from drivers import boottime_ns
 from tests.mosquitto import PROGRAM, Mosquitto
 from tests.running import Running, sampling
 from tests.soak.far import Server
 from tests.soak.layout import Layout, Range
+from tests.soak.life import Life
 from tests.soak.ship import configuration
 from tests.soak.truth import RATE_HZ
 
 FIU = tuple(Path("/usr/lib/fiu") / name for name in ("fiu_run_preload.so", "fiu_posix_preload.so"))
+_STARVED = 0.2
+_ATTENTIVE_S = 0.1
+"""Longer than that nothing takes on a machine that lets the daemon run."""
 _SLOW = """\
 import os, time
 _real = os.fsync, os.fdatasync
@@ -41,39 +43,8 @@ os.fsync, os.fdatasync = map(_slow, _real)
 """
 
 
-@dataclasses.dataclass
-class Life:
-    """From one start of the daemon to its end, in boot time."""
-
-    begun_ns: int
-    ended_ns: int = 0
-    how: str = ""
-    """kill, term, or what it ended with by itself."""
-    status: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """The last that it said."""
-    troubled: set[str] = dataclasses.field(default_factory=set)
-    """The faults that it lived through."""
-    told: list[tuple[int, dict[str, int]]] = dataclasses.field(default_factory=list)
-    """What it had read by when: index after the last row of each stream."""
-    boot_id: str = ""
-    """Of the boot that it was in, where there are several."""
-    rate_hz: float = RATE_HZ
-    """Of its sensors."""
-
-    def tell(self, now_ns: int, status: dict[str, Any]) -> None:
-        """Notes what it said of itself."""
-        self.status = status
-        self.told.append((now_ns, {name: one["samples"] + one["lost"] for name, one in status["streams"].items()}))
-
-    def read_by(self, time_ns: int, stream: str) -> int:
-        """How many rows it was known to have read by then."""
-        return max((told[stream] for at_ns, told in self.told if at_ns <= time_ns), default=0)
-
-    def holds(self, capture: Capture) -> bool:
-        """Whether the capture began in it."""
-        start = capture.document["start"]
-        here = self.begun_ns <= start["boot_time_ns"] <= self.ended_ns
-        return here and self.boot_id in ("", start["boot_id"])
+class Starved(Exception):
+    """The machine gave the daemon too little time for anything to be judged."""
 
 
 class Voyage(Running):
@@ -198,15 +169,24 @@ class Voyage(Running):
             if not self.alive:
                 raise EOFError
             try:
-                now_ns, status = boottime_ns(), self.ask("status")
-                self.life.tell(now_ns, status)
+                status = self.ask("status")
+                self.life.tell(boottime_ns(), status)
             except (control.NoDaemon, control.CommandError, OSError, ValueError):
                 time.sleep(0.1)
                 continue
             if condition(status):
                 return status
             time.sleep(0.05)
+        if (share := self._kept_waiting()) > _STARVED:
+            raise Starved(
+                f"waited {seconds:.0f} s for a daemon that waited for a processor for {share:.0%} of its life"
+            )
         raise AssertionError(f"waited {seconds} s in vain; last status {status}\n{self.log()}")
+
+    def _kept_waiting(self) -> float:
+        """The share of its life in which the busiest of its threads was ready to run, and did not."""
+        waited = [int(path.read_text().split()[1]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
+        return max(waited, default=0) / (boottime_ns() - self.life.begun_ns)
 
     def buried(self) -> None:
         """Notes a daemon that has ended by itself."""
@@ -232,16 +212,25 @@ class Voyage(Running):
     def kill(self) -> None:
         """At once, whatever it does; its counters are asked for shortly before."""
         assert self.process is not None
-        self._last_words()
-        time.sleep(self.chance.uniform(0, 1))
+        begun, rest_s = time.monotonic(), self.chance.uniform(0, 1)
+        heard = self._last_words()
+        time.sleep(rest_s)
+        self.life.attentive = heard and time.monotonic() - begun - rest_s < _ATTENTIVE_S
         self.life.ended_ns, self.life.how = boottime_ns(), "kill"
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def _last_words(self) -> None:
+    def _last_words(self) -> bool:
+        """Whether there were any."""
         with contextlib.suppress(control.NoDaemon, control.CommandError, OSError, ValueError):
-            now_ns = boottime_ns()
-            self.life.tell(now_ns, control.ask(self.data, "status", timeout=0.5))
+            status = control.ask(self.data, "status", timeout=0.5)
+            self.life.tell(boottime_ns(), status)
+            return all(
+                (stream["last_s"] or 0) < 2 * _ATTENTIVE_S
+                for stream in status["streams"].values()
+                if stream["nominal_hz"] == RATE_HZ
+            )
+        return False
 
     def end(self) -> int:
         """SIGTERM; the exit code."""

@@ -23,10 +23,10 @@ from tests.soak import record
 from tests.soak.far import Server
 from tests.soak.layout import Range, rows_of
 from tests.soak.ledger import balance
+from tests.soak.life import Life
 from tests.soak.rows import Account
 from tests.soak.ship import configuration
 from tests.soak.union import Union
-from tests.soak.voyage import Life
 from tests.system.power_cut_machine import Machine, Ticks
 
 HERE = Path(__file__).parent
