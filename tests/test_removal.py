@@ -206,6 +206,18 @@ def test_sticky_pi_only_an_administrator_deletes_and_only_this_picture(plants, t
     assert plants.model.asked("/delete_images") == 2, "what is not there is not asked to go"
 
 
+def test_sticky_pi_the_address_of_a_picture_is_not_told(plants, tmp_path, monkeypatch):
+    target, capture = plants.open(), sticky_pi.picture(tmp_path / "captures")
+    put(target, capture)
+    (held,) = target.inventory([(capture, {})])
+    take = plants.model.take
+    denied = Fault(403, text="SignatureDoesNotMatch: s1gned and not another")
+    monkeypatch.setattr(plants.model, "take", lambda r, c, f: denied if r.method == "GET" else take(r, c, f))
+    with pytest.raises(Unreachable, match="SignatureDoesNotMatch") as refused:
+        target.fetch(held, bytes)
+    assert "s1gned" not in str(refused.value)
+
+
 # Edge Impulse
 
 

@@ -1,9 +1,8 @@
 """Sticky Pi: pictures, each asked for before it is sent, because the server stores first and refuses afterwards."""
 
+import contextlib
 import dataclasses
-import datetime
 import json
-import re
 import threading
 import urllib.parse
 import uuid
@@ -13,16 +12,14 @@ from typing import ClassVar
 from agent import exif
 from agent.capture import Capture, Payload
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen, verified
-from agent.targets._credentials import Credentials
+from agent.targets._credentials import Credentials, without
 from agent.targets._inventory import Held
+from agent.targets._sticky_pi_shot import NAME, ORIGIN, Shot
 from agent.targets._sticky_pi_token import Token, accepted, once, parsed
-from agent.targets._transport import Answer, Body, Host, Line
+from agent.targets._transport import Answer, Body, Host, Line, judge
 from drivers.settings import check, option
 
 _CHUNK = 1 << 16
-_NAME = re.compile(r"([0-9a-f]{8})\.([0-9]{4}-[0-9]{2}-[0-9]{2})_([0-9]{2}-[0-9]{2}-[0-9]{2})\.jpg")
-_ORIGIN = datetime.datetime(2019, 11, 1)
-"""The server takes no picture from before; a board whose clock was never set is in 1970 or 2000."""
 _LARGEST = 99 << 20
 """The server's proxy takes 100 MiB a request; the form around the picture is some hundred bytes."""
 
@@ -68,41 +65,6 @@ class Settings:
         return StickyPi(self, home)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Shot:
-    """What the server knows a picture by: one a device and second. All of it stands in the file's name."""
-
-    device: str
-    datetime: str
-
-    @classmethod
-    def of(cls, payload: Payload) -> "_Shot":
-        """Refused where the server could not read the name, or would not take the date."""
-        file, parts = payload.file, _NAME.fullmatch(payload.file)
-        if parts is None:
-            raise Refused(
-                f"{file}: Sticky Pi needs names such as 512858f4.2024-03-05_06-07-08.jpg; "
-                'set picture_name = "second" in the recording, and take at most one picture a second'
-            )
-        device, date, clock = parts.groups()
-        moment = f"{date}T{clock.replace('-', ':')}"
-        try:
-            early = datetime.datetime.fromisoformat(moment) < _ORIGIN
-        except ValueError as error:
-            raise Refused(f"{file} has no date that there is: {error}") from None
-        if early:
-            raise Refused(
-                f"{file}: Sticky Pi takes no picture from before {_ORIGIN:%Y-%m-%d}; the clock was not set when this "
-                "one was named: set it at start, or let pictures wait longer for it (date_wait_s)"
-            )
-        return cls(device, moment + "Z")
-
-    @property
-    def file(self) -> str:
-        """Its name."""
-        return f"{self.device}.{self.datetime.replace('T', '_').replace(':', '-').removesuffix('Z')}.jpg"
-
-
 class StickyPi:
     """Takes the JPEG of each capture that has one. Safe for several threads.
 
@@ -117,7 +79,7 @@ class StickyPi:
         self.formats = settings.formats
         self._device_id = home.device_id
         self._url = settings.url.rstrip("/") + "/"
-        line = Line(
+        self._line = line = Line(
             connect_s=settings.connect_timeout_s,
             idle_s=settings.idle_timeout_s,
             ca_file=settings.ca_file,
@@ -130,7 +92,7 @@ class StickyPi:
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers the picture. The receipt has the server, what it knows the picture by, its md5 and if it was new."""
         payload = chosen(capture, self.formats)[0]
-        shot = _Shot.of(payload)
+        shot = Shot.of(payload)
         if payload.size > _LARGEST:
             raise Refused(f"{payload.file} has {payload.size} bytes, and Sticky Pi takes {_LARGEST}")
         progress.check()
@@ -146,7 +108,7 @@ class StickyPi:
     def probe(self) -> list[str]:
         """Logs in, and asks for a picture of this device that there cannot be. Whether it may write, nobody tells."""
         try:
-            self._stored(_Shot(self._device_id, f"{_ORIGIN:%Y-%m-%dT%H:%M:%SZ}"))
+            self._stored(Shot(self._device_id, f"{ORIGIN:%Y-%m-%dT%H:%M:%SZ}"))
         except (Later, Unreachable, Failed) as error:
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
             raise
@@ -157,17 +119,36 @@ class StickyPi:
         try:
             for capture, _ in asked:
                 payload = chosen(capture, self.formats)[0]
-                shot = _Shot.of(payload)
+                shot = Shot.of(payload)
                 if md5 := self._stored(shot):
                     yield Held(payload.file, None, f"md5:{md5}", f"{shot.device} {shot.datetime}")
         except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
             raise
 
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Asks for the picture's address in the server's bucket, which is signed and not told, and gets it there."""
+        device, _, taken = held.id.partition(" ")
+        content = json.dumps([dataclasses.asdict(Shot(device, taken))]).encode()
+        signature: list[str] = []
+        try:
+            answer = self._post("get_images/image", "application/json", len(content), lambda: once(content))
+            accepted(answer)
+            match parsed(answer):
+                case [{"url": str(url)}] if urllib.parse.urlsplit(url).scheme in ("https", self._url.partition(":")[0]):
+                    signature = [text for _, text in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)]
+                    with contextlib.closing(Host(urllib.parse.urljoin(url, "/"), self._line)) as bucket:
+                        judge(bucket.send("GET", url, {"Content-Length": "0"}, lambda: once(b""), take=take))
+                    return
+            raise Failed(f"the server's answer has no address of {held.file}")
+        except (Refused, Later, Unreachable, Failed) as error:
+            error.args = tuple(without(self._token.hidden(str(text)), signature) for text in error.args)
+            raise
+
     def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
         """Deletes the picture, where what the server has is this one; with it go the annotations that others made."""
-        shot, md5 = _Shot(str(receipt.get("device")), str(receipt.get("datetime"))), receipt.get("md5")
-        if receipt.get("url") != self._url or not (_NAME.fullmatch(shot.file) and md5):
+        shot, md5 = Shot(str(receipt.get("device")), str(receipt.get("datetime"))), receipt.get("md5")
+        if receipt.get("url") != self._url or not (NAME.fullmatch(shot.file) and md5):
             raise Refused(f"it was not delivered to {self._url}")
         try:
             if there := self._stored(shot):
@@ -183,7 +164,7 @@ class StickyPi:
         """Aborts what hangs and lets the connections go; may be called twice, from any thread."""
         self._host.close()
 
-    def _deliver(self, capture: Capture, payload: Payload, shot: _Shot, progress: Progress) -> bool:
+    def _deliver(self, capture: Capture, payload: Payload, shot: Shot, progress: Progress) -> bool:
         """Whether the picture had to be sent."""
         if self._has(shot, payload):
             return False
@@ -200,7 +181,7 @@ class StickyPi:
             raise Failed(f"the server says that it stored md5 {md5 or 'of nothing'} and not {payload.md5}")
         return True
 
-    def _has(self, shot: _Shot, payload: Payload, other: str = "whose file this one would replace") -> bool:
+    def _has(self, shot: Shot, payload: Payload, other: str = "whose file this one would replace") -> bool:
         """Whether the server has this picture. Refused where it has an `other` one of that device and second."""
         md5 = self._stored(shot)
         if md5 and md5 != payload.md5:
@@ -210,14 +191,14 @@ class StickyPi:
             )
         return bool(md5)
 
-    def _stored(self, shot: _Shot) -> str:
+    def _stored(self, shot: Shot) -> str:
         """The md5 of what the server has of a device and second; empty where it has nothing."""
         content = json.dumps([dataclasses.asdict(shot)]).encode()
         answer = self._post("get_images/metadata", "application/json", len(content), lambda: once(content))
         accepted(answer)
         return _md5(answer, shot)
 
-    def _delete(self, shot: _Shot) -> None:
+    def _delete(self, shot: Shot) -> None:
         """Of that device and second alone: a row without both would mean many."""
         content = json.dumps([dataclasses.asdict(shot)]).encode()
         answer = self._post("delete_images", "application/json", len(content), lambda: once(content))
@@ -272,7 +253,7 @@ class StickyPi:
         return self._host.send("POST", self._url + "get_token", {"Content-Length": "0", **headers}, lambda: once(b""))
 
 
-def _md5(answer: Answer, shot: _Shot) -> str:
+def _md5(answer: Answer, shot: Shot) -> str:
     """The md5 that the server has of a shot, from its answer with one row or none; empty where none."""
     match parsed(answer):
         case []:

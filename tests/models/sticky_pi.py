@@ -51,6 +51,8 @@ class StickyPi(Receiver):
     def take(self, request: Request, content: bytes, fault: Fault) -> Fault:
         """The answer; with the fault's text where it has one, and its way of getting lost."""
         status, text = self._answer(request, content)
+        if status == 200 and request.method == "GET":
+            return Fault(200, content=self.objects[request.path.partition("?")[0][1:]])
         return Fault(
             status,
             (("Content-Type", "application/json" if status == 200 else "text/html"), *fault.headers),
@@ -68,6 +70,9 @@ class StickyPi(Receiver):
         return sum(request.path == path for request in self.requests)
 
     def _answer(self, request: Request, content: bytes) -> tuple[int, str]:
+        path, _, query = request.path.partition("?")
+        if request.method == "GET" and path.startswith("/raw_images/"):
+            return (200, "") if "s1gned" in query and "authorization" not in request.headers else (403, "")
         _, endpoint, *what = request.path.split("/")
         known = ("get_token", "get_images", "_put_new_images", "delete_images")
         if endpoint not in known or (endpoint == "get_images") != (len(what) == 1):
@@ -128,7 +133,8 @@ class StickyPi(Receiver):
         for item in items:
             row = self.rows.get((item["device"].lower(), wire_date(item["datetime"])))
             if row is not None:
-                url = "" if what == "metadata" else f"https://s3.invalid/raw_images/{row['device']}?Signature=x"
+                where = f"raw_images/{row['device']}/{row['device']}.{stamp(row)}.jpg"
+                url = "" if what == "metadata" else f"{self.url}/{where}?AWSAccessKeyId=a&Signature=s1gned&Expires=1"
                 whole = {name: None if row[name] is None else round(row[name]) for name in ("bat", "alt")}
                 found.append({**row, **whole, "but": row["but"] and int(row["but"]), "url": url})
         return found
