@@ -211,7 +211,7 @@ def test_sticky_pi_the_address_of_a_picture_is_not_told(plants, tmp_path, monkey
     put(target, capture)
     (held,) = target.inventory([(capture, {})])
     take = plants.model.take
-    denied = Fault(403, text="SignatureDoesNotMatch: s1gned and not another")
+    denied = Fault(403, text="SignatureDoesNotMatch: s1gned0123456789abcdef and not another")
     monkeypatch.setattr(plants.model, "take", lambda r, c, f: denied if r.method == "GET" else take(r, c, f))
     with pytest.raises(Unreachable, match="SignatureDoesNotMatch") as refused:
         target.fetch(held, bytes)

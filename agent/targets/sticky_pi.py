@@ -20,6 +20,8 @@ from agent.targets._transport import Answer, Body, Host, Line, judge
 from drivers.settings import check, option
 
 _CHUNK = 1 << 16
+_WORD = 16
+"""Characters of what in an address is no secret."""
 _LARGEST = 99 << 20
 """The server's proxy takes 100 MiB a request; the form around the picture is some hundred bytes."""
 
@@ -136,7 +138,8 @@ class StickyPi:
             accepted(answer)
             match parsed(answer):
                 case [{"url": str(url)}] if urllib.parse.urlsplit(url).scheme in ("https", self._url.partition(":")[0]):
-                    signature = [text for _, text in urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)]
+                    said = urllib.parse.parse_qsl(urllib.parse.urlsplit(url).query)
+                    signature = [text for _, text in said if len(text) > _WORD]
                     with contextlib.closing(Host(urllib.parse.urljoin(url, "/"), self._line)) as bucket:
                         judge(bucket.send("GET", url, {"Content-Length": "0"}, lambda: once(b""), take=take))
                     return
