@@ -27,8 +27,12 @@ kernel_image trixie-kernel trixie python3,python3-numpy,python3-pil,python3-lz4,
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export MAINTAINER="capture-agent <capture-agent@example.org>"
-PYTHON="$PYTHON" systemd/deb/build.sh >/dev/null
-dpkg-deb -x "$(ls -t dist/capture-agent_*_all.deb | head -1)" "$work/package"
+package="$(ls -t dist/capture-agent_*_all.deb 2>/dev/null | head -1)"
+if [ -z "$package" ] || find agent drivers systemd/deb pyproject.toml -name '*.py' -newer "$package" | grep -q .; then
+    PYTHON="$PYTHON" systemd/deb/build.sh >/dev/null
+    package="$(ls -t dist/capture-agent_*_all.deb | head -1)"
+fi
+dpkg-deb -x "$package" "$work/package"
 # compiled by the guest's own Python, since an emulated one would need half a minute for it at every start
 inside="$LAB/trixie-kernel/tmp/power-cut.$$"
 cp -a "$work/package/usr/lib/capture-agent/lib/python3/site-packages" "$inside"
