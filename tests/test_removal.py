@@ -91,6 +91,26 @@ def test_viam_keys_that_may_not(cloud, tmp_path):
         target.remove(capture.uuid, {**receipt, "part_id": "another"})
 
 
+def test_viam_gives_files_back_and_no_readings(cloud, tmp_path):
+    capture, state = viam.walk(tmp_path / "captures", 100), Progress()
+    cloud.open(samples="readings").put(capture, state)
+    (held,) = cloud.open(samples="readings").inventory([(capture, {})])
+    with pytest.raises(Refused, match="as readings"):
+        cloud.open(samples="readings").fetch(held, bytes)
+    target, large = cloud.open(), make_capture(tmp_path / "large", bytes(8 << 20))
+    put(target, large)
+    (held,) = target.inventory([(large, {})])
+    pieces: list[bytes] = []
+    target.fetch(held, pieces.append)
+    assert b"".join(pieces) == bytes(8 << 20)
+    cloud.cloud.may_read = False
+    with pytest.raises(Refused, match="may the API key read data"):
+        target.fetch(held, bytes)
+    cloud.cloud.may_read, cloud.cloud.stored[:] = True, []
+    with pytest.raises(Failed, match="any more"):
+        target.fetch(held, bytes)
+
+
 # SensiML
 
 

@@ -17,6 +17,8 @@ UNAVAILABLE, DEADLINE_EXCEEDED = 14, 4
 
 _KEEPALIVE_MS = 20_000
 """As Viam's own client; its server takes no ping within 5 s of another."""
+_LARGEST_ANSWER = 64 << 20
+"""Bytes; files come back whole."""
 _FIRST_REST_MS, _LONGEST_REST_MS = 100, 1000
 """Between two attempts to connect, of a connection that somebody waits for."""
 
@@ -237,6 +239,7 @@ def _channel(line: Line) -> Any:
         ("grpc.max_reconnect_backoff_ms", _LONGEST_REST_MS),
         ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", _KEEPALIVE_MS),
+        ("grpc.max_receive_message_length", _LARGEST_ANSWER),
     ]
     if not line.tls:
         return grpc.insecure_channel(line.address, [*options, ("grpc.enable_http_proxy", 0)])

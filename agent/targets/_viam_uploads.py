@@ -127,6 +127,19 @@ class Uploads:
             return None
         return [data_id for data_id, _ in _parsed(lambda response: list(wire.binary_answer(response)), response)]
 
+    def content(self, data_id: str) -> bytes:
+        """Of a picture or a file, in one piece, as Viam gives it. Refused where we may not ask."""
+        try:
+            response = self._session.ask(f"{_DATA}/BinaryDataByIDs", wire.content_question(data_id))
+        except Status as status:
+            if unasked(status):
+                raise Refused(f"BinaryDataByIDs: Viam answers {status}: may the API key read data?") from None
+            raise self._session.meaning(status) from None
+        content = _parsed(wire.content_answer, response)
+        if content is None:
+            raise Failed(f"Viam has no {data_id} any more")
+        return content
+
     def delete(self, method: str, request: bytes) -> int:
         """How many were deleted. Refused where that is not for us."""
         try:

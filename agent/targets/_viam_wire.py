@@ -197,6 +197,18 @@ def binary_answer(response: bytes) -> Iterator[tuple[str, tuple[str, ...]]]:
             yield _said(metadata, 10), tags
 
 
+def content_question(data_id: str) -> bytes:
+    """BinaryDataByIDsRequest: one, with its content."""
+    return number(2, 1) + text(4, data_id)
+
+
+def content_answer(response: bytes) -> bytes | None:
+    """The content in a BinaryDataByIDsResponse; None where it tells of nothing."""
+    for datum in _parts(response, 1):
+        return next(_parts(datum, 1), b"")
+    return None
+
+
 def tabular_question(part_id: str, tags: Iterable[str]) -> bytes:
     """TabularDataByFilterRequest: how many readings that part has with any of these tags."""
     return part(1, part(1, _filter(part_id, tags))) + number(2, 1)

@@ -6,7 +6,7 @@ import ipaddress
 import re
 import urllib.parse
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
 from agent.capture import Capture
@@ -158,11 +158,19 @@ class Viam:
                 source = readable(capture, payloads) if self._settings.samples != "files" else None
                 if self._settings.samples == "readings":
                     payloads = tuple(payload for payload in payloads if payload.media_type.startswith("image/"))
+                sent = {payload.file for payload in payloads}
                 found = Delivery(self._uploads, capture, Progress()).there(payloads, source, self._settings.readings_hz)
                 if found is None:
                     raise Refused("the API key may not read data, so that nobody knows what Viam has")
                 for file, binary_id in found.items():
-                    yield Held(file, id=binary_id)
+                    yield Held(file, id=binary_id if source is None or file in sent else "")
+
+    def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
+        """Gives a picture or a file; Viam sends it in one message, which has 64 MiB at most here."""
+        if not held.id:
+            raise Refused(f"{held.file} is there as readings, which Viam's own client exports")
+        with self._censored():
+            take(self._uploads.content(held.id))
 
     def remove(self, capture: str, receipt: Receipt) -> Sequence[str]:
         """Deletes pictures and files of the capture, in all revisions; its readings, where the settings say so."""

@@ -179,6 +179,13 @@ class Cloud:
         ]
         return found[: request.data_request.limit]
 
+    def contents(self, request) -> list[tuple[str, bytes]]:
+        """(id, content) of what a BinaryDataByIDsRequest asks for."""
+        if not self.may_read:
+            raise Refusal(DENIED, "not allowed to read data")
+        assert request.include_binary
+        return [(each.id, each.content) for each in self.stored if each.id in request.binary_data_ids]
+
     def tabular(self, request) -> int:
         """The count that a TabularDataByFilterRequest asks for."""
         if not self.may_read:

@@ -163,6 +163,13 @@ class GrpcCloud(Cloud):
                 added.file_name = about.get("file_name", "")
                 added.capture_metadata.tags.extend(about["tags"])
             return answer
+        if method == "BinaryDataByIDs":
+            (request,) = requests
+            answer = self._message("BinaryDataByFilterResponse", fault)
+            for binary_id, content in self.contents(request):
+                added = answer.data.add()
+                added.binary, added.metadata.binary_data_id = content, binary_id
+            return answer
         if method == "TabularDataByFilter":
             (request,) = requests
             return self._message("TabularDataByFilterResponse", fault, count=self.tabular(request))
@@ -236,6 +243,7 @@ class _Methods(grpc.GenericRpcHandler):
             "Authenticate": "proto.rpc.v1.AuthService",
             "BinaryDataByFilter": "viam.app.data.v1.DataService",
             "TabularDataByFilter": "viam.app.data.v1.DataService",
+            "BinaryDataByIDs": "viam.app.data.v1.DataService",
             "DeleteBinaryDataByIDs": "viam.app.data.v1.DataService",
             "DeleteTabularData": "viam.app.data.v1.DataService",
         }.get(method, "viam.app.datasync.v1.DataSyncService")

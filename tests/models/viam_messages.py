@@ -31,6 +31,7 @@ TABLE = {
     "BinaryDataByFilterResponse": "1 data:BinaryData*, 2 count:uint64, 3 last",
     "TabularDataByFilterRequest": "1 data_request:DataRequest, 2 count_only:bool",
     "TabularDataByFilterResponse": "3 count:uint64, 4 last, 5 total_size_bytes:uint64",
+    "BinaryDataByIDsRequest": "2 include_binary:bool, 4 binary_data_ids*",
     "DeleteBinaryDataByIDsRequest": "3 binary_data_ids*",
     "DeleteTabularFilter": "3 part_id, 7 tags_filter:TagsFilter",
     "DeleteTabularDataRequest": "1 organization_id, 2 delete_older_than_days:int32, 3 filter:DeleteTabularFilter",

@@ -19,6 +19,7 @@ from grpclib.server import Server
 from viam.gen.app.data.v1.data_grpc import UnimplementedDataServiceBase
 from viam.gen.app.data.v1.data_pb2 import (
     BinaryDataByFilterResponse,
+    BinaryDataByIDsResponse,
     DeleteBinaryDataByIDsResponse,
     DeleteTabularDataResponse,
     TabularDataByFilterResponse,
@@ -114,6 +115,15 @@ class Data(_Spoken, UnimplementedDataServiceBase):
         self.begin("TabularDataByFilter", stream)
         request = await stream.recv_message()
         await stream.send_message(TabularDataByFilterResponse(count=self.cloud.tabular(request)))
+
+    @judged
+    async def BinaryDataByIDs(self, stream) -> None:
+        self.begin("BinaryDataByIDs", stream)
+        answer = BinaryDataByIDsResponse()
+        for binary_id, content in self.cloud.contents(await stream.recv_message()):
+            added = answer.data.add()
+            added.binary, added.metadata.binary_data_id = content, binary_id
+        await stream.send_message(answer)
 
     @judged
     async def DeleteBinaryDataByIDs(self, stream) -> None:
