@@ -1,5 +1,6 @@
 """What `streams` shows of each stream: values, rate, jitter, loss, pictures; once, as JSON, live on a terminal."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -9,6 +10,7 @@ import select
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -80,23 +82,31 @@ def watching(running: Running, *more: str, terminal: bool) -> str:
     command = [sys.executable, "-m", "agent.cli", "streams", "--watch", "--every", "0.1", "--data", str(running.data)]
     ours, theirs = pty.openpty() if terminal else os.pipe()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "LINES": "50"}
-    with subprocess.Popen([*command, *more], stdout=theirs, stderr=subprocess.PIPE, env=environment) as process:
-        os.close(theirs)
-        text = b""
-        while text.count(b"imu") < 3:
-            assert select.select([ours], [], [], 30)[0], text
-            text += os.read(ours, 1 << 16)
-        process.send_signal(signal.SIGINT)
-        while select.select([ours], [], [], 30)[0]:
-            try:
-                chunk = os.read(ours, 1 << 16)
-            except OSError:  # the other end of a terminal has gone
-                break
-            if not chunk:
-                break
-            text += chunk
-        assert process.stderr is not None and process.stderr.read() == b""
-    os.close(ours)
+    with (
+        contextlib.closing(os.fdopen(ours, "rb", buffering=0)) as far,
+        subprocess.Popen([*command, *more], stdout=theirs, stderr=subprocess.PIPE, env=environment) as process,
+    ):
+        try:
+            os.close(theirs)
+            text = b""
+            while text.count(b"imu") < 3:
+                assert select.select([far], [], [], 30)[0], text
+                text += far.read(1 << 16)
+            process.send_signal(signal.SIGINT)
+            deadline = time.monotonic() + 30
+            while select.select([far], [], [], 30)[0]:
+                assert time.monotonic() < deadline, "it goes on"
+                try:
+                    chunk = far.read(1 << 16)
+                except OSError:  # the other end of a terminal has gone
+                    break
+                if not chunk:
+                    break
+                text += chunk
+            assert process.stderr is not None and process.stderr.read() == b""
+        except BaseException:
+            process.kill()
+            raise
     assert process.returncode == 0
     return text.decode()
 
