@@ -30,9 +30,14 @@ class Worker:
         self._thread: threading.Thread | None = None
 
     def start(self) -> "Worker":
+        """RuntimeError where the machine has no thread to give; it may be tried again."""
         self._beat_ns = boottime_ns()
         self._thread = threading.Thread(target=self._main, name=self.name, daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._thread = None
+            raise
         return self
 
     def beat(self) -> None:

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from agent.worker import Worker
 
 
@@ -53,3 +55,20 @@ def test_one_that_does_not_end_is_told_and_so_is_its_silence() -> None:
     go_on.set()
     assert worker.stop(10)
     assert worker.overdue_s() == 0, "it has ended"
+
+
+def test_one_that_the_machine_has_no_thread_for_stops_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ran = threading.Event()
+    worker = Worker("late", lambda worker: ran.set(), lambda name, error: None, silence_s=60)
+    with monkeypatch.context() as machine:
+        machine.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError, match="new thread"):
+            worker.start()
+    assert not worker.alive
+    assert worker.stop(1)
+    worker.start()
+    assert ran.wait(10)
+    assert worker.stop(10)
