@@ -51,7 +51,7 @@ def _line(panel: Any, measures: Sequence[Measure]) -> None:
     panel.plot(*zip(*measure.curve, strict=True), color=_OURS, marker="." if len(measure.curve) < 20 else "")
     if measure.curve[-1][0] > 100 * max(1.0, measure.curve[0][0]):
         panel.set_xscale("log")
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, 1.15 * max(y for _, y in measure.curve) or 1)
     panel.set_title(measure.what, loc="left", fontsize=9)
     panel.set_xlabel(measure.curve_over, fontsize=8)
     panel.set_ylabel(measure.unit, fontsize=8)

@@ -18,8 +18,7 @@ from agent import control
 _ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT, QUALITY = 4056, 3040, 100
 """Of pictures: the virtual camera's are smooth, and smaller than a real one's even so."""
-LOAD = "IMU 1 kHz, MCU 16 kHz mono, 12 MP a second, two targets"
-SMALL_LOAD = "IMU 1 kHz, MCU 500 Hz, two recordings, HTTP"
+LOAD, SMALL_LOAD = "the reference load", "a small load"
 _HEAD = """\
 [agent]
 device = "bench"

@@ -1,5 +1,6 @@
 """The whole daemon under the reference load (IMU 1 kHz, MCU 16 kHz int16 mono, a picture of 12 MP a second, two HTTP
-targets, MQTT) and a small one, devices and servers in processes of their own: processor, memory, start and losses."""
+targets, MQTT) and a small one (IMU 1 kHz, MCU 500 Hz, two recordings, one target), devices and servers in processes of
+their own: processor, memory, start and losses."""
 
 import contextlib
 import dataclasses
@@ -63,7 +64,7 @@ def measure() -> list[Measure]:
         mqtt = stack.enter_context(broker(folder))
         floor_percent, megabytes = _floor(folder, ports)
         bare_mib, bare_s = bare()
-        load = LOAD + (", MQTT" if mqtt else "; no mosquitto is installed here")
+        load = LOAD + ("" if mqtt else " without MQTT (mosquitto is not installed here)")
         full = _run(folder / "full", load, reference(folder / "full", mqtt, *ports))
         light = _run(folder / "light", SMALL_LOAD, small(folder / "light", ports[0]))
     pictures = f"a picture of {megabytes:.1f} MB a second only hashed, written and put twice with urllib3"

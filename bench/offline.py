@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from bench import Measure, beside
-from bench._load import LOAD, Daemon, Look, broker, cpu_curve, cpu_percent, reference
+from bench._load import Daemon, Look, broker, cpu_curve, cpu_percent, reference
 from bench._servers import free_port
 from bench._sink import Sink
 
@@ -66,7 +66,7 @@ def _judged(away: list[Look], back: list[Look], owed: int, took_s: float, status
             reason=f"it used {catching:.0f} % of a core meanwhile",
         ),
         Measure(
-            what=f"processor while offline: {LOAD}",
+            what="processor while offline",
             figure=percent,
             unit="% of a core",
             against=f"the aim of {_CPU_AIM:g} %",

@@ -213,6 +213,6 @@ def _floor(folder: Path) -> float:
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """On a disk, where it can be had: what is durable costs nothing in memory."""
-    with tempfile.TemporaryDirectory(prefix="bench-outbox-", dir=os.environ.get("TMPDIR")) as name:
+    """Here, and not in /tmp, which may be memory, where to be durable costs nothing."""
+    with tempfile.TemporaryDirectory(prefix="bench-outbox-", dir=Path.cwd()) as name:
         yield Path(name)
