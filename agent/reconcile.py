@@ -10,6 +10,7 @@ from agent.database import Database
 from agent.outbox import Outbox
 from agent.parcel import UNSURE, Parcel
 from agent.query import Query
+from agent.removal import BEGUN
 from agent.sync.making import needed
 from agent.targets import Receipt, Refused, Target, chosen
 from agent.targets._inventory import Held, Inventoried
@@ -53,14 +54,14 @@ def reconcile(
         parcel.capture: parcel
         for state in ("dropped", "unsure", "delivered")
         for parcel in outbox.list(name, state, limit=_MANY)
-        if state != "dropped" or "deleted" in (parcel.receipt or {})
+        if state != "dropped" or "deleted" in (parcel.receipt or {}) or parcel.error.startswith(BEGUN)
     }
     asked: list[tuple[Capture, Receipt]] = []
     for entry in catalogue.find(Query(since_ns=since_ns)):
         parcel = parcels.get(entry.uuid)
         if parcel is None:
             continue
-        if parcel.state == "dropped":
+        if "deleted" in (parcel.receipt or {}):
             yield Verdict(entry.uuid, entry.name, "deleted", parcel.error, parcel.id, parcel.size)
             continue
         try:

@@ -11,7 +11,8 @@ from agent.targets import Failed, Later, Receipt, Refused, Unreachable
 Remove = Callable[[str, Receipt], Sequence[str]]
 """Of a target: takes back the capture (uuid) that it gave this receipt for; what stays there; raises as `put` does."""
 
-_BEGUN = "its deletion there was begun"
+BEGUN = "its deletion there was begun"
+"""How the error of a parcel begins whose capture may be there in part."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class Fate:
     """Why it is not removed, or where it lies."""
     stays: tuple[str, ...] = ()
     """What of it is there all the same."""
+    in_part: bool = False
+    """Some of it may have gone."""
 
 
 def asked(remove: Remove | None, uuid: str, target: str, receipt: Receipt) -> Fate:
@@ -39,8 +42,10 @@ def asked(remove: Remove | None, uuid: str, target: str, receipt: Receipt) -> Fa
         stays = remove(uuid, receipt)
     except Refused as error:
         return Fate(uuid, target, "by hand", f"{error}: {where}")
-    except (Unreachable, Failed, Later, OSError) as error:
+    except (Unreachable, Later) as error:
         return Fate(uuid, target, "failed", str(error))
+    except (Failed, OSError) as error:
+        return Fate(uuid, target, "failed", str(error), in_part=True)
     return Fate(uuid, target, "removed", "", tuple(stays))
 
 
@@ -48,7 +53,8 @@ def delete_there(database: Database, target: str, remove: Remove | None, capture
     """Deletes captures (uuids) at the target called `target`, and nothing here.
 
     Their parcels are dropped, so that nothing is sent again by itself; the receipt says when, and what stays there. It
-    is dropped first: after a kill it is rather said that something is not there which is, than that it is safe there.
+    is dropped first: after a kill, or where it fails in the middle, it is rather said that something is not there which
+    is, than that it is safe there.
     """
     for uuid in captures:
         begun = _begin(database, target, uuid)
@@ -66,7 +72,7 @@ def delete_there(database: Database, target: str, remove: Remove | None, capture
                     "UPDATE parcel SET receipt = ?, progress = NULL, error = ? WHERE id = ? AND state = 'dropped'",
                     (json.dumps(kept), said, number),
                 )
-            else:
+            elif not fate.in_part:
                 connection.execute(
                     "UPDATE parcel SET state = 'delivered', error = NULL WHERE id = ? AND state = 'dropped'", (number,)
                 )
@@ -89,7 +95,7 @@ def _begin(database: Database, target: str, uuid: str) -> Fate | tuple[int, dict
             )
         if state in ("waiting", "leased", "refused"):
             return Fate(uuid, target, "on its way", "a later revision is owed: drop that, or let it arrive first")
-        if state == "dropped" and error != _BEGUN:
+        if state == "dropped" and not error.startswith(BEGUN):
             return Fate(uuid, target, "never there", f"it was given up: {error}")
-        connection.execute("UPDATE parcel SET state = 'dropped', error = ? WHERE id = ?", (_BEGUN, number))
+        connection.execute("UPDATE parcel SET state = 'dropped', error = ? WHERE id = ?", (BEGUN, number))
     return number, receipt

@@ -133,11 +133,22 @@ def test_reconcile_says_so_and_repair_sends_it_again(place: Place):
     assert place.parcel("lab")["state"] == "waiting" and place.parcel("lab")["receipt"] is None
 
 
-def test_what_failed_is_as_it_was_and_can_be_tried_again(place: Place):
-    place.receiver.faults.append(Fault(503))
+def test_where_nobody_can_be_asked_everything_is_as_it_was(place: Place):
+    place.receiver.faults.append(Fault(401))
     found = place.delete("web", code=1)
-    assert (found["state"], "503" in found["said"]) == ("failed", True)
+    assert (found["state"], "401" in found["said"]) == ("failed", True)
     assert (place.parcel("web")["state"], place.parcel("web")["error"]) == ("delivered", "")
+    assert place.delete("web")["state"] == "removed"
+    assert place.receiver.files == {}
+
+
+def test_what_failed_in_the_middle_is_not_said_to_be_there_and_can_be_tried_again(place: Place):
+    place.receiver.faults += [Fault(204), Fault(500)]
+    found = place.delete("web", code=1)
+    assert (found["state"], "500" in found["said"]) == ("failed", True)
+    assert (place.parcel("web")["state"], place.parcel("web")["error"]) == ("dropped", "its deletion there was begun")
+    said = place.run("reconcile", "web", code=1)
+    assert "1 missing" in said.replace("\n", " ")
     assert place.delete("web")["state"] == "removed"
     assert place.receiver.files == {}
 
