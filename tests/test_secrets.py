@@ -133,7 +133,7 @@ def test_no_secret_of_any_target_is_in_logs_answers_sidecars_or_the_database(tmp
                 failed.update(name for name, one in status["targets"].items() if one["error"] or one["refused"])
                 return failed == {*TARGETS}
 
-            told.append(json.dumps(daemon.until(all_have_failed)))
+            told.append(json.dumps(daemon.until(all_have_failed, 60)))
             told.append(run("targets", "test", "--json", "--config", daemon.config, code=1).output)
             told += asked(load(daemon.config), daemon.captures("walk")[0], parrot.url)
             daemon.terminate()
