@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from agent import control
+from bench._process import Look, cpu_s_of, rss_mib_of
 
 _ROOT = Path(__file__).parent.parent
 WIDTH, HEIGHT, QUALITY = 4056, 3040, 100
@@ -104,20 +105,25 @@ tls = false
 """
 
 
-class Look(NamedTuple):
-    """The daemon at one moment."""
-
-    at_s: float
-    """Since it was first looked at."""
-    cpu_s: float
-    """That its process has used since then."""
-    rss_mib: float
+_NAMED = """
+import runpy, sys, threading
+run = threading.Thread.run
+def named(thread):
+    with open(f"/proc/self/task/{threading.get_native_id()}/comm", "w") as file:
+        file.write(thread.name[:15])
+    run(thread)
+threading.Thread.run = named
+sys.argv[0] = "capture-agent"
+runpy.run_module("agent.cli", run_name="__main__")
+"""
+"""The same program, whose threads the kernel knows by name: so it can be said which of them needs the processor."""
 
 
 class Daemon:
     """Entering starts it on a configuration; leaving stops it, or kills what does not stop."""
 
-    def __init__(self, folder: Path, config: str) -> None:
+    def __init__(self, folder: Path, config: str, *, named: bool = False) -> None:
+        self._program = ["-c", _NAMED] if named else ["-m", "agent.cli"]
         self.folder, self.data = folder, folder / "data"
         self.data.mkdir(exist_ok=True)
         self._config = folder / "config.toml"
@@ -126,7 +132,7 @@ class Daemon:
         self._begun_s = 0.0
 
     def __enter__(self) -> Self:
-        command = [sys.executable, "-m", "agent.cli", "run", "--config", str(self._config)]
+        command = [sys.executable, *self._program, "run", "--config", str(self._config)]
         self._begun_s = time.monotonic()
         with (self.folder / "daemon.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
@@ -188,29 +194,6 @@ class Daemon:
             time.sleep(every_s)
         looks.append(Look(time.monotonic() - begun, cpu_s_of(self.pid) - used, rss_mib_of(self.pid)))
         return looks
-
-
-def cpu_percent(looks: Sequence[Look]) -> float:
-    """Of one core, from the first look to the last."""
-    return 100 * (looks[-1].cpu_s - looks[0].cpu_s) / (looks[-1].at_s - looks[0].at_s)
-
-
-def cpu_curve(looks: Sequence[Look], stride: int = 5) -> list[tuple[float, float]]:
-    """Percent of a core over time."""
-    pairs = zip(looks[:-stride:stride], looks[stride::stride], strict=False)
-    return [(after.at_s, cpu_percent((before, after))) for before, after in pairs]
-
-
-def cpu_s_of(pid: int) -> float:
-    """CPU seconds of a process, its own and the system's for it."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def rss_mib_of(pid: int) -> float:
-    """Resident memory of a process."""
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
 
 
 @contextlib.contextmanager

@@ -15,21 +15,8 @@ from typing import Any
 import urllib3
 
 from bench import Measure, beside
-from bench._load import (
-    HEIGHT,
-    LOAD,
-    QUALITY,
-    SMALL_LOAD,
-    WIDTH,
-    Daemon,
-    Look,
-    bare,
-    broker,
-    cpu_curve,
-    cpu_percent,
-    reference,
-    small,
-)
+from bench._load import HEIGHT, LOAD, QUALITY, SMALL_LOAD, WIDTH, Daemon, bare, broker, reference, small
+from bench._process import Look, busiest, cpu_curve, cpu_percent, cpu_s_by_thread
 from bench._servers import free_port
 from bench._sink import Sink
 from drivers.ports.virtual.picamera import render
@@ -53,6 +40,8 @@ class Run:
     starts_s: Sequence[float]
     stop_s: float
     status: dict[str, Any]
+    busiest: str
+    """Its threads that needed most."""
 
 
 def measure() -> list[Measure]:
@@ -87,8 +76,7 @@ def measure() -> list[Measure]:
                 met=percent <= _CPU_AIM,
                 curve=cpu_curve(run.looks),
                 curve_over="seconds under load",
-                reason=f"{pictures} is {floor_percent:.1f} %; while it was watched it was between"
-                f" {min(y for _, y in cpu_curve(run.looks)):.1f} and {max(y for _, y in cpu_curve(run.looks)):.1f} %",
+                reason=f"by thread: {run.busiest}",
             ),
             Measure(
                 what=f"memory: {run.load}",
@@ -124,12 +112,14 @@ def _run(folder: Path, load: str, config: str) -> Run:
     for _ in range(_STARTS):
         with Daemon(folder, config) as daemon:
             starts.append(daemon.samples_s("imu"))
-    with Daemon(folder, config) as daemon:
+    with Daemon(folder, config, named=True) as daemon:
         daemon.samples_s("imu")
         time.sleep(_SETTLING_S)
+        before = cpu_s_by_thread(daemon.pid)
         looks = daemon.watch(lambda passed: passed >= LOAD_S)
+        threads = busiest(before, cpu_s_by_thread(daemon.pid), looks[-1].at_s)
         status = daemon.status()
-        return Run(load, looks, starts, daemon.stop(), status)
+        return Run(load, looks, starts, daemon.stop(), status, threads)
 
 
 def _rest(run: Run) -> list[Measure]:

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from bench import Measure, beside
-from bench._load import Daemon, Look, broker, cpu_curve, cpu_percent, reference
+from bench._load import Daemon, broker, reference
+from bench._process import Look, cpu_curve, cpu_percent
 from bench._servers import free_port
 from bench._sink import Sink
 

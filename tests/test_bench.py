@@ -17,7 +17,7 @@ import urllib3
 import bench.__main__ as command
 from agent.catalogue import Catalogue
 from agent.database import Database
-from bench import GROUPS, LONG, Measure, _decoding, _far_end, _owed, _texts
+from bench import GROUPS, LONG, Measure, _decoding, _far_end, _owed, _process, _texts
 from bench._results import Group, load, save, told, worse
 from bench._sink import Sink
 
@@ -200,3 +200,24 @@ def test_peers_write_the_samples_that_they_get(tmp_path: Path) -> None:
     _texts.by_json_lines(tmp_path / "json", rows, names)
     lines = [json.loads(line) for line in (tmp_path / "json").read_text().splitlines()]
     assert lines[1] == {"sequence": 1, "a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
+
+
+def test_the_processor_of_a_thread_is_told_by_its_name() -> None:
+    program = """
+import sys, threading
+def work():
+    open(f"/proc/self/task/{threading.get_native_id()}/comm", "w").write("(odd) one")
+    while True:
+        sum(range(1000))
+threading.Thread(target=work, daemon=True).start()
+sys.stdin.read()
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE) as process:
+        spent: dict[str, float] = {}
+        while spent.get("(odd) one", 0.0) < 0.05:
+            spent = _process.cpu_s_by_thread(process.pid)
+        assert _process.cpu_s_of(process.pid) >= 0.05
+        process.kill()
+    said = _process.busiest({"(odd) one": spent["(odd) one"] - 0.02}, {**spent, "idle": 0.0}, 1.0)
+    assert "(odd) one 2.0 %" in said
+    assert "idle" not in said
