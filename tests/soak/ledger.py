@@ -39,7 +39,7 @@ def balance(voyage: Sea, status: dict[str, Any]) -> Account:
         account.complaints += [f"{name} is at its targets and no longer here, which nobody asked for" for name in gone]
     for number, life in enumerate(voyage.lives):
         of_life = [capture for capture in union.captures.values() if life.holds(capture)]
-        for stream in ("imu", "mcu"):
+        for stream in voyage.schedule:
             destroyed = voyage.lost(stream, life)
             garbles = any("garble" in line for line in voyage.schedule[stream])
             ledger = RowLedger(life, stream, account, destroyed=destroyed, garbles=garbles)

@@ -11,7 +11,7 @@ OWED = {"imu": ("one", "two", "archive"), "mcu": ("one", "two"), "photos": ("two
 
 
 def _imu(rate_hz: float, faults: str) -> str:
-    return f"""\
+    return f"""
 [stream.imu]
 driver = "mpu6050"
 bus = "virtual"
@@ -21,7 +21,7 @@ virtual = {{ seed = {SEEDS["imu"]}, faults = {faults} }}
 
 
 def _board(stream: str, rate_hz: float, faults: str) -> str:
-    return f"""\
+    return f"""
 [stream.{stream}]
 driver = "ssi"
 port = "virtual"
@@ -38,15 +38,26 @@ def configuration(
     rate_hz: float = RATE_HZ,
     longer: float = 1.0,
     chip: bool = True,
+    light: bool = False,
 ) -> str:
     """All but the [agent] table. `schedule`: the faults of each sensor; `longer`: each capture, by this factor.
 
     `chip` False: the IMU is on a board that sends, since a chip costs an emulated machine too much to be asked.
+    `light`: nothing but the microcontroller's board.
     """
     faults = {stream: json.dumps(list(lines)) for stream, lines in schedule.items()}
-    return f"""
-{_imu(rate_hz, faults["imu"]) if chip else _board("imu", rate_hz, faults["imu"])}
-{_board("mcu", rate_hz, faults["mcu"])}
+    parts = [
+        _targets(one, two, archive),
+        _recording("mcu", "csv", 1.7 * longer),
+        _board("mcu", rate_hz, faults["mcu"]),
+    ]
+    if not light:
+        parts += [_imu(rate_hz, faults["imu"]) if chip else _board("imu", rate_hz, faults["imu"])]
+        parts += [_recording("imu", "mcap", 1.3 * longer), _CAMERA]
+    return "".join(parts)
+
+
+_CAMERA = f"""
 [stream.cam]
 driver = "picamera"
 camera = "virtual"
@@ -55,24 +66,26 @@ width = {PICTURE[0]}
 height = {PICTURE[1]}
 virtual = {{ seed = {SEEDS["cam"]} }}
 
-[recording.imu]
-streams = ["imu"]
-format = ["mcap"]
-length_s = {1.3 * longer}
-targets = ["one", "two", "archive"]
-
-[recording.mcu]
-streams = ["mcu"]
-format = ["csv"]
-length_s = {1.7 * longer}
-targets = ["one", "two"]
-
 [recording.photos]
 streams = ["cam"]
 format = ["jpeg"]
 picture_name = "full"
-targets = ["two", "archive"]
+targets = {json.dumps(OWED["photos"])}
+"""
 
+
+def _recording(stream: str, kind: str, length_s: float) -> str:
+    return f"""
+[recording.{stream}]
+streams = ["{stream}"]
+format = ["{kind}"]
+length_s = {length_s}
+targets = {json.dumps(OWED[stream])}
+"""
+
+
+def _targets(one: str, two: str, archive: Path) -> str:
+    return f"""
 [target.one]
 kind = "http"
 url = "{one}/{{name}}/{{file}}"

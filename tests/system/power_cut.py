@@ -53,8 +53,10 @@ class Cuts:
     own = ""
     disk_was_full = False
 
-    def __init__(self, folder: Path, chance: random.Random) -> None:
+    def __init__(self, folder: Path, chance: random.Random, *, light: bool = False) -> None:
+        """`light`: one board and no camera, for a host that is busy with other things."""
         self.folder = folder
+        self.light = light
         self.data = folder / "disk" / "agent"
         self.one, self.two = Server(chance), Server(chance)
         self.lives: list[Life] = []
@@ -62,7 +64,7 @@ class Cuts:
         """Of each life: how many rows and pictures it had counted so long ago that no cut may cost them."""
         self.faults: Counter[str] = Counter()
         self.damaged: set[str] = set()
-        self.schedule: dict[str, list[str]] = {"imu": [], "mcu": []}
+        self.schedule: dict[str, list[str]] = {"mcu": []} if light else {"imu": [], "mcu": []}
 
     def lost(self, stream: str, life: Life) -> list[Range]:
         """The rows of which no ledger may ask where they are."""
@@ -77,7 +79,9 @@ class Cuts:
         old = ticks.latest(ended_ns - int(LONGEST_S * 1e9))
         counted = {name: one["samples"] + one["lost"] * (name != "cam") for name, one in old.get("streams", {}).items()}
         self.lives.append(life)
-        self.promised.append({name: counted.get(name, 0) for name in ("imu", "mcu", "cam")})
+        self.promised.append(
+            {name: counted.get(name, 0) for name in (*self.schedule, *([] if self.light else ["cam"]))}
+        )
 
     def judge(self, targets: dict[str, Any]) -> tuple[Account, list[float]]:
         """The account, and what each cut cost each stream that had come far enough, in seconds."""
@@ -87,7 +91,8 @@ class Cuts:
         for life, promised in zip(self.lives, self.promised, strict=True):
             if life.how != "power cut":
                 continue
-            for stream, recording in (("imu", "imu"), ("mcu", "mcu"), ("cam", "photos")):
+            for stream in promised:
+                recording = "photos" if stream == "cam" else stream
                 own = [c for c in captures if life.holds(c) and c.recording == recording]
                 if stream == "cam":
                     kept = len(own)
@@ -169,6 +174,7 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 30))
     options.add_argument("--barriers", default="1")
     options.add_argument("--keep", type=Path)
+    options.add_argument("--light", action="store_true", help="one board and no camera")
     given = options.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was begun is cleared away
     print(f"seed {given.seed}, {given.mode}", flush=True)
@@ -181,13 +187,15 @@ def main() -> int:
     shutil.copy(HERE / "power_cut_guest.sh", share / "boot")
     (share / "mount").write_text("defaults" if given.barriers == "1" else "barrier=0")
     machine = Machine(Path(os.environ["LAB"]), work, share, strict=given.mode == "strict")
-    cuts = Cuts(work / "sea", chance)
+    cuts = Cuts(work / "sea", chance, light=given.light)
     (cuts.folder / "disk").mkdir(parents=True)
     (cuts.folder / "archive").symlink_to(cuts.folder / "disk" / "archive")
     with cuts.one, cuts.two:
         there = [server.url.replace("127.0.0.1", "10.0.2.2") for server in (cuts.one, cuts.two)]
         archive = Path("/data/archive")
-        config = configuration(*there, archive, schedule=cuts.schedule, rate_hz=RATE_HZ, longer=4.0, chip=False)
+        config = configuration(
+            *there, archive, schedule=cuts.schedule, rate_hz=RATE_HZ, longer=4.0, chip=False, light=given.light
+        )
         (share / "config.toml").write_text(_HEAD + config)
         targets, wrong = sail(machine, cuts, given.rounds, chance)
         subprocess.run(["mount", "-o", "loop", machine.disk, cuts.folder / "disk"], check=True)

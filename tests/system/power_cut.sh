@@ -4,7 +4,8 @@
 # MODE  hostcache  the machine's memory is lost: what its kernel has sent to the disk stays, flushed or not
 #       strict     the disk's own cache is lost, too: only what was flushed stays (nbdkit's cache filter dies as well)
 #
-# SEED=7 repeats a run as far as chance is concerned; BARRIERS=0 mounts without them, which `strict` has to notice.
+# SEED=7 repeats a run as far as chance is concerned; BARRIERS=0 mounts without them, which `strict` has to notice;
+# LIGHT=1 records one board and no camera, for a host that is busy.
 # Needs root, QEMU, mmdebstrap and the network for packages, nbdkit for `strict`; exits 77, and says why, where they are
 # not there. The image is kept in $LAB (~/.cache/capture-agent-lab). Results are added up in bench/SOAK.md.
 set -euo pipefail
@@ -41,4 +42,4 @@ truncate -s 200M "$work/package.img"
 mkfs.ext4 -q -F -d "$inside" "$work/package.img"
 rm -rf "$inside" "$work/package"
 LAB="$LAB" "$PYTHON" -m tests.system.power_cut --work "$work" --rounds "$rounds" --mode "$mode" \
-    ${SEED:+--seed "$SEED"} ${BARRIERS:+--barriers "$BARRIERS"} ${KEEP:+--keep "$KEEP"}
+    ${SEED:+--seed "$SEED"} ${BARRIERS:+--barriers "$BARRIERS"} ${KEEP:+--keep "$KEEP"} ${LIGHT:+--light}
