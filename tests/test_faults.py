@@ -26,7 +26,8 @@ from agent.retention import Retention
 from agent.ring import Ring
 from agent.stream import Stream
 from agent.sync.owing import Owing
-from drivers import Channel, Identity
+from drivers import Channel, DriverError, Identity
+from drivers.ports.virtual import Child, Virtual
 from tests.captures import make_capture
 from tests.running import Running
 
@@ -307,3 +308,15 @@ streams = ["mcu{number}"]
         for pair in ends:
             for descriptor in pair:
                 os.close(descriptor)
+
+
+@pytest.mark.parametrize("lacks", ["socket.socketpair", "subprocess.Popen"])
+def test_a_virtual_device_that_no_descriptor_is_left_for_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    def none_left(*args: Any, **more: Any) -> Any:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(f"drivers.ports.virtual.{lacks}", none_left)
+    with pytest.raises(DriverError, match="cannot be started: .*Too many open files"):
+        Child("mpu6050", Virtual().document())

@@ -4,6 +4,7 @@ A model is a module here with a `main(wire, document)`; `Child` starts it and ta
 messages of bytes. A child ends when its socket does, so a killed daemon leaves none behind.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -131,16 +132,21 @@ class Child:
     """A model in a process of its own. Its first message says that it is ready (and may say more)."""
 
     def __init__(self, model: str, document: Mapping[str, Any], *, ready_s: float = 30.0) -> None:
-        ours, theirs = socket.socketpair()
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "drivers.ports.virtual", model, str(theirs.fileno()), json.dumps(document)],
-                stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
-                env=environment,
-                start_new_session=True,
-            )
+        try:
+            ours, theirs = socket.socketpair()
+            with theirs, contextlib.ExitStack() as undone:
+                undone.callback(ours.close)
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "drivers.ports.virtual", model, str(theirs.fileno()), json.dumps(document)],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    env=environment,
+                    start_new_session=True,
+                )
+                undone.pop_all()
+        except OSError as error:  # no descriptor or no memory is left just now
+            raise DriverError(f"the process of {model} cannot be started: {error}") from None
         self.wire = Wire(ours)
         try:
             ready = self.wire.receive(ready_s)
