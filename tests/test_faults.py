@@ -318,5 +318,5 @@ def test_a_virtual_device_that_no_descriptor_is_left_for_is_tried_again(
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(f"drivers.ports.virtual.{lacks}", none_left)
-    with pytest.raises(DriverError, match="cannot be started: .*Too many open files"):
+    with pytest.raises(DriverError, match=r"cannot be started: .*Too many open files"):
         Child("mpu6050", Virtual().document())
