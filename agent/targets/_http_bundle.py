@@ -18,6 +18,7 @@ from pathlib import Path
 
 from agent.capture import Capture
 from agent.targets import Failed, Later, Progress, Receipt, Refused, Unreachable
+from agent.targets._credentials import short
 from agent.targets._http_files import File
 from agent.targets._http_server import Server, accept
 from agent.targets._transport import Answer, Body, judge
@@ -123,7 +124,8 @@ def _read(answer: Answer, slots: Sequence[_Slot]) -> dict[int, Fate]:
         results = json.loads(answer.text)["results"]
         entries = [entry for entry in results if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise Failed(f"the server's answer to {len(slots)} captures cannot be read: {answer.text[:100]!r}") from None
+        said = short(answer.text, 100)
+        raise Failed(f"the server's answer to {len(slots)} captures cannot be read: {said}") from None
     told: dict[object, Fate] = {}
     for entry in entries:
         name, fate = str(entry.get("name")), _fate(entry, answer.url)
