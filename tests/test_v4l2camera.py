@@ -4,10 +4,12 @@ import importlib.util
 import io
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image, ImageChops
 
 from drivers import DriverError, Identity, SettingsError, boottime_ns
 from drivers._camera import PictureTaker
+from drivers.ports import v4l2
 from drivers.ports.camera_motion import Motion
 from drivers.ports.jpeg import DHT, SOS, missing, segments, standalone
 from drivers.ports.virtual import Virtual
@@ -68,11 +71,16 @@ def test_what_a_webcam_sends_becomes_a_file_without_touching_its_picture() -> No
     assert missing(alone) == ""
     assert missing(frame) == "does not end as a JPEG"
     assert scan(alone) == scan(whole)
+    assert tables(alone) == tables(whole), "those of the standard, which Pillow writes too"
     with Image.open(io.BytesIO(alone)) as ours, Image.open(io.BytesIO(whole)) as theirs:
         assert ImageChops.difference(ours, theirs).getbbox() is None
     assert standalone(whole) == whole
     assert missing(standalone(frame[:4000])), "half a frame stays half a frame"
     assert standalone(b"") == b""
+
+
+def tables(jpeg: bytes) -> bytes:
+    return b"".join(jpeg[start + 4 : end] for marker, start, end in segments(jpeg) if marker == DHT)
 
 
 def scan(jpeg: bytes) -> bytes:
@@ -139,6 +147,20 @@ def test_controls_are_set_in_order_and_say_what_they_are(plugged: Plug) -> None:
         "exposure_time_absolute": 200,
         "white_balance_automatic": 0,
     }
+
+
+def test_a_time_stamp_is_converted_to_the_clock_that_counts_suspensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = pytest.importorskip("linuxpy.video.device", reason="linuxpy is not installed")
+    suspended_ns = 3600 * 1_000_000_000
+    monkeypatch.setattr(v4l2, "boottime_ns", lambda: time.monotonic_ns() + suspended_ns)
+    webcam = v4l2.Webcam.__new__(v4l2.Webcam)
+    webcam._v4l2 = device
+    taken_ns = time.monotonic_ns() - 40_000_000
+    stamp = SimpleNamespace(secs=taken_ns // 1_000_000_000, usecs=taken_ns % 1_000_000_000 // 1000)
+    frame = SimpleNamespace(flags=device.BufferFlag.TIMESTAMP_MONOTONIC, buff=SimpleNamespace(timestamp=stamp))
+    dated_ns, what = webcam._dated(frame)
+    assert what == "end of frame"
+    assert dated_ns == pytest.approx(taken_ns + suspended_ns, abs=20_000_000)
 
 
 def test_a_frame_is_never_dated_after_its_arrival(plugged: Plug) -> None:
