@@ -165,7 +165,7 @@ def test_an_answer_that_cannot_be_read_is_an_attempt_of_all(far, text):
 @pytest.mark.parametrize("before", [70, 88, 99])
 def test_an_answer_that_repeats_the_secret_is_told_without_it_wherever_it_is_cut(far, before):
     far.receiver.answers = lambda results: "x" * before + TOKEN + "x" * 100
-    with pytest.raises(Failed, match="cannot be read: x+") as caught:
+    with pytest.raises(Failed, match=r"cannot be read: x+") as caught:
         far.open().put_many(far.captures(2), Progress())
     assert TOKEN[:1] not in str(caught.value).partition("read: ")[2]
 

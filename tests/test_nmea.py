@@ -99,9 +99,11 @@ def test_an_epoch_is_there_once_all_of_it_has_come_and_not_only_with_the_next() 
 
 
 def test_losses_are_counted_by_the_receivers_own_clock() -> None:
-    virtual = receiver(faults=("1.6 stall 0.8",))
+    virtual = receiver()
     with started(virtual) as driver:
-        blocks = read_blocks(driver, 25)
+        blocks = read_blocks(driver, 5)
+        driver.port.virtual.inject("stall", 0.8)
+        blocks += read_blocks(driver, 15)
     lost = [block for block in blocks if block.lost]
     assert len(lost) == 1
     assert lost[0].exact

@@ -114,9 +114,11 @@ def test_bad_lines_are_counted_and_the_last_is_shown() -> None:
     assert all(not b.exact for b in blocks if b.lost)
 
 
+@pytest.mark.alone
 def test_a_stalled_line_loses_about_what_time_says() -> None:
-    with started(virtual={"faults": ("0.7 stall 0.5",)}) as (driver, _):
+    with started() as (driver, _):
         blocks = read_blocks(driver, 1)
+        driver.port.virtual.inject("stall", 0.5)
         while not blocks[-1].segment:
             blocks += read_blocks(driver, 1)
     last = blocks[-1]
