@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 DATA = Path("/data/agent")
-EVERY_S = 0.2
+EVERY_S = 1.0
 
 
 def say(**what: Any) -> None:
