@@ -144,6 +144,8 @@ def disk_full(voyage: Voyage) -> None:
     if voyage.alive:
         with contextlib.suppress(EOFError):
             took = records_again(voyage)
+            if took > 12:
+                voyage.let_run(f"it took {took:.1f} s after a full disk")
             assert took <= 12, f"it took {took:.1f} s after a full disk until everything was recorded again"
 
 

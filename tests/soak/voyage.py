@@ -183,10 +183,12 @@ class Voyage(Running):
             )
         raise AssertionError(f"waited {seconds} s in vain; last status {status}\n{self.log()}")
 
-    def _kept_waiting(self) -> float:
-        """The share of its life in which the busiest of its threads was ready to run, and did not."""
+    def let_run(self, what: str) -> None:
+        """Raises Starved where one of its threads was ready to run, and did not, for too great a share of its life."""
         waited = [int(path.read_text().split()[1]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
-        return max(waited, default=0) / (boottime_ns() - self.life.begun_ns)
+        share = max(waited, default=0) / (boottime_ns() - self.life.begun_ns)
+        if share > _STARVED:
+            raise Starved(f"{what}, and it waited for a processor for {share:.0%} of its life")
 
     def buried(self) -> None:
         """Notes a daemon that has ended by itself."""
