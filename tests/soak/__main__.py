@@ -124,6 +124,8 @@ def main() -> int:
             starved += 1
             shutil.rmtree(folder, ignore_errors=True)
             number += 1
+            if given.voyage >= 0:
+                break
             continue
         except Exception:
             complaints = [traceback.format_exc()]
