@@ -165,17 +165,17 @@ def test_a_chip_that_does_not_keep_what_is_written_is_refused() -> None:
 
 def test_the_chip_stands_by_until_it_measures_and_loses_its_oldest_samples() -> None:
     chip = Chip(Virtual().document())
-    chip.write(0x2C, b"\x0d")
+    chip.write(0x2C, b"\x0a")  # 100 Hz: what is read at once has no time to overrun again
     chip.write(0x31, b"\x0b")
     chip.write(0x38, b"\x80")
     time.sleep(0.01)
     assert chip.read(0x39, 1) == b"\x00"
     chip.write(0x2D, b"\x08")
-    time.sleep(0.06)
+    time.sleep(0.45)
     assert chip.read(0x39, 1) == bytes([33])
     assert chip.read(0x30, 1)[0] & 0x01
     oldest = np.frombuffer(chip.read(0x32, 6), CHANNELS)
-    assert oldest[0] in sent(10, 200)
+    assert oldest[0] in sent(10, 200, 100.0)
     assert not chip.read(0x30, 1)[0] & 0x01, "reading data clears OVERRUN"
     chip.write(0x38, b"\x00")
     assert chip.read(0x39, 1) == b"\x00"

@@ -46,7 +46,7 @@ def indexes(capture: Capture) -> list[int]:
     return [at for block in reader.read(capture.path(payload), capture) for at in range(block.first, block.end)]
 
 
-@pytest.mark.parametrize(("rate_hz", "packet"), [(1000, 10), (16000, 64)])
+@pytest.mark.parametrize(("rate_hz", "packet"), [(1000, 10), pytest.param(16000, 64, marks=pytest.mark.alone)])
 def test_a_trigger_at_a_known_sample_gives_exactly_what_is_around_it(tmp_path: Path, rate_hz: int, packet: int) -> None:
     first, again, alone = round(1.4 * rate_hz) + 7, round(1.6 * rate_hz) + 3, round(2.5 * rate_hz) + 1
     source = replay(tmp_path, 12 * rate_hz, first, again, alone)
