@@ -279,6 +279,7 @@ def test_picamera2_shows_motion_in_its_small_stream(pi: pytest.MonkeyPatch) -> N
         ("none", {"camera": 3}, "camera 3 cannot be opened.*list-cameras"),
         ("fixed", {"focus": "manual"}, "has no AfMode, LensPosition"),
         ("upright", {"rotation": 180}, "cannot turn.*rotation"),
+        ("unfit", {}, "cannot be imported.*no attribute.*apt install"),
         ("configure", {}, "cannot be started.*Invalid camera configuration"),
         ("abort", {}, "process has ended"),
     ],

@@ -53,9 +53,9 @@ class Libcamera:
         try:
             import libcamera  # noqa: PLC0415  only where a camera is configured
             from picamera2 import Picamera2  # noqa: PLC0415
-        except ImportError as error:
+        except Exception as error:  # one that does not fit libcamera fails with errors of any kind
             raise CameraError(
-                f"picamera2 cannot be imported ({error}); `apt install python3-picamera2`, "
+                f"picamera2 cannot be imported ({_say(error)}); `apt install python3-picamera2`, "
                 "and make the virtual environment with --system-site-packages"
             ) from error
         self._libcamera = libcamera

@@ -1,7 +1,7 @@
 """A model of picamera2: what `drivers.ports.libcamera` uses of it, with the errors and hangs that are known of it.
 
-MODEL_TROUBLE says which: fixed (a lens that cannot move), upright (a sensor that cannot turn), configure, abort, hang
-(once it has settled), blind (its encoder gives nothing).
+MODEL_TROUBLE says which: fixed (a lens that cannot move), upright (a sensor that cannot turn), unfit (for this
+libcamera), configure, abort, hang (once it has settled), blind (its encoder gives nothing).
 """
 
 import os
@@ -16,6 +16,9 @@ from PIL import Image
 
 TROUBLE = os.environ.get("MODEL_TROUBLE", "")
 FRAME_S = 0.05
+
+if TROUBLE == "unfit":
+    raise AttributeError("module 'libcamera' has no attribute 'Transform'")
 
 
 class Request:
