@@ -30,17 +30,34 @@ _RESUMED = 64_000_000
 def measure() -> list[Measure]:
     """Files a second, payloads and sidecars; the line is a process of its own that delays every byte."""
     with tempfile.TemporaryDirectory() as name:
-        return [*_captures(Path(name)), *_resume(Path(name) / "resume")]
+        return [*_near(Path(name) / "near"), *_captures(Path(name)), *_resume(Path(name) / "resume")]
+
+
+def _near(folder: Path) -> Iterator[Measure]:
+    """The same without the line; rclone's server is nginx, ours one in Python."""
+    folder.mkdir()
+    rclone = _rclone(folder, 0.0)
+    rate = _files_a_second(folder / "single", _TOGETHER, {}, 0.0)
+    yield Measure(
+        what=f"on one machine, {_TOGETHER} captures of 50 kB, a file a request",
+        figure=rate,
+        unit="files/s",
+        against=f"rclone copy (webdav) {rclone:.0f} files/s" if rclone else "rclone is not installed here",
+        ratio=rate / (10 * rclone) if rclone else 1.0,
+        aim="at least 10 times rclone's",
+        met=rate >= 10 * rclone,
+        lower_is_better=False,
+    )
 
 
 def _captures(folder: Path) -> Iterator[Measure]:
-    rclone = _rclone(folder)
+    rclone = _rclone(folder, _ROUND_TRIP_S)
     for what, count, more, aim in (
         ("8 connections, a file a request", _SINGLES, {}, 60),
         ("in bundles", _TOGETHER, {"bundle_url": "/bundles"}, 800),
     ):
         place = folder / what.replace(" ", "-")
-        rate = _files_a_second(place, count, more)
+        rate = _files_a_second(place, count, more, _ROUND_TRIP_S)
         yield Measure(
             what=f"at 100 ms round trip, captures of 50 kB, {what}",
             figure=rate,
@@ -53,11 +70,11 @@ def _captures(folder: Path) -> Iterator[Measure]:
         )
 
 
-def _files_a_second(place: Path, count: int, more: dict[str, str]) -> float:
+def _files_a_second(place: Path, count: int, more: dict[str, str], round_trip_s: float) -> float:
     """From the first claim to the last receipt on the disk."""
     with contextlib.ExitStack() as stack:
         near = stack.enter_context(module("tests.models.bundles"))
-        url = stack.enter_context(far_away(near, _ROUND_TRIP_S))
+        url = stack.enter_context(far_away(near, round_trip_s)) if round_trip_s else near
         (place / "captures/2026-11-21").mkdir(parents=True)
         captures = [make_capture(place / "captures/2026-11-21", number, _BYTES) for number in range(count)]
         sync = stack.enter_context(_owed(place, captures, Http(url=url + "/{file}", **_at(url, more))))
@@ -92,13 +109,14 @@ def _owed(place: Path, captures: list[Capture], settings: Http) -> Iterator[Sync
             sync.stop()
 
 
-def _rclone(folder: Path) -> float:
+def _rclone(folder: Path, round_trip_s: float) -> float:
     """Files a second of rclone with its own defaults, over the same line; 0 where it is not installed."""
     (folder / "chosen").mkdir()
     for number in range(_PEERS):
         make_capture(folder / "chosen", number, _BYTES)
     try:
-        with webdav(folder) as near, far_away(near, _ROUND_TRIP_S) as url:
+        with webdav(folder) as near, contextlib.ExitStack() as stack:
+            url = stack.enter_context(far_away(near, round_trip_s)) if round_trip_s else near
             begun = time.perf_counter()
             rclone_copy(folder / "chosen", url)
             return 2 * _PEERS / (time.perf_counter() - begun)
