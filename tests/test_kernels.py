@@ -11,7 +11,7 @@ SYSTEM = Path(__file__).parent / "system"
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("script", ["gadget.sh", "webcam.sh"])
+@pytest.mark.parametrize("script", ["gadget.sh", "webcam.sh", "camera.sh", "service.sh", "pi.sh"])
 def test_on_a_real_kernel(script: str) -> None:
     done = subprocess.run(
         [SYSTEM / script],

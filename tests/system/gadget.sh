@@ -11,12 +11,6 @@ cd "$here/../.."
 PYTHON="${PYTHON:-python3}"
 kernel_tools
 kernel_image trixie-kernel trixie python3,python3-numpy,python3-pil,python3-lz4,python3-zstandard
-
-share="$(mktemp -d)"
-trap 'rm -rf "$share"' EXIT
-mkdir "$share/test"
-cp "$here"/gadget* "$share/test/"
-export MAINTAINER="capture-agent <capture-agent@example.org>"
-PYTHON="$PYTHON" systemd/deb/build.sh >/dev/null
-dpkg-deb -x "$(ls -t dist/capture-agent_*_all.deb | head -1)" "$share/package"
+kernel_share "$here"/gadget* "$here"/{ask.py,in_guest.sh}
+kernel_compiled trixie-kernel
 kernel_run trixie-kernel "$share" "bash /mnt/test/gadget_guest.sh"
