@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := $(VENV)/.peers
 
-.PHONY: demo test test-together test-alone hardware check bench bench-compare soak soak-load power-cuts example install uninstall deb pins system clean
+.PHONY: demo test test-together test-alone hardware check bench bench-compare soak soak-faults soak-load power-cuts example install uninstall deb pins system clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -42,7 +42,10 @@ $(PEERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
 	touch $@
 
-soak: $(STAMP)  # faults drawn from a seed, into bench/SOAK.md; MINUTES=10, SEED=7, ARGS="--only disk_full"
+# all that is long, hours of it; the faults alone where MINUTES, SEED or ARGS say which
+soak: soak-faults $(if $(MINUTES)$(SEED)$(ARGS),,soak-load power-cuts)
+
+soak-faults: $(STAMP)  # faults drawn from a seed, into bench/SOAK.md; MINUTES=10, SEED=7, ARGS="--only disk_full"
 	$(BIN)/python -m tests.soak $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 soak-load: $(STAMP)  # an hour of load, and two hundred kills; ARGS="-k hour", SOAK_MINUTES=5

@@ -1,7 +1,6 @@
 """The ADXL345 driver against its virtual chip: exact samples, overflow, faults, and what it refuses."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import adxl345 as virtual_adxl345
 from drivers.ports.virtual.adxl345 import Adxl345 as Chip
-from drivers.ports.virtual.motion import COLUMNS, Motion
+from drivers.ports.virtual.motion import Motion
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 CHANNELS = [(f"Accelerometer{axis}", "<i2") for axis in "XYZ"]
 
 
@@ -98,11 +97,10 @@ def test_settings_reach_their_registers() -> None:
     assert chip.read(0x31, 1) == b"\x08"
 
 
-@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+@flight.needed
 def test_a_real_flight_comes_out_within_half_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
-    flown = np.stack([table[name] for name in COLUMNS[:3]], axis=1) * 0.75
-    driver, _ = simulated(monkeypatch, Settings(rate_hz=800), replay=str(FLIGHT), replay_accel_scale=0.75)
+    flown = flight.flown()[:, :3]
+    driver, _ = simulated(monkeypatch, Settings(rate_hz=800), **flight.REPLAY)
     identity = driver.start()
     blocks = read_until(driver, len(flown))
     assert not any(driver.counters.values()), "none missing"

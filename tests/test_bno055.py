@@ -15,6 +15,7 @@ from drivers.ports.virtual import bno055 as virtual_bno055
 from drivers.ports.virtual.bno055 import FOUND, result
 from drivers.ports.virtual.bno055 import Bno055 as Chip
 from drivers.ports.virtual.motion import Motion
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
@@ -64,6 +65,21 @@ def test_each_sample_is_what_the_chip_computed_last(
     assert (at[-1] - at[0]) / 199 * rate_hz == pytest.approx(100.8, rel=0.01), "on the chip's own clock"
     w, z = (np.array([row[n] for row in rows(blocks, FUSED)]) * 2.0**-14 for n in (0, 3))
     assert np.hypot(w, z) == pytest.approx(1, abs=1e-3)
+
+
+@flight.needed
+def test_a_real_flight_comes_out_without_gravity_within_half_an_lsb(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, _ = simulated(monkeypatch, Settings(rate_hz=100), **flight.REPLAY)
+    identity = driver.start()
+    flown = flight.flown()[:, :3] - (0, 0, 1)
+    blocks = read_blocks(driver, len(flown))
+    assert not any(block.lost for block in blocks), "none missing"
+    scale = [channel.scale for channel in identity.channels[4:7]]
+    got = np.array(rows(blocks, FUSED[4:])) * scale
+    turned = np.array(rows(blocks, FUSED[:4]))
+    first = next(n for n in range(5) if np.array_equal(turned[0], results(5)[n][:4]))
+    at = (first + np.arange(len(got))) % len(flown)
+    assert np.abs(got - flown[at]).max() <= 0.5001 * max(scale)
 
 
 def test_moments_that_were_missed_are_counted_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from agent.main_thread import MainThread
 from agent.negative import NegativeWriter, identity_as_json
 from drivers import Block, Channel, Identity, boottime_ns
 from drivers.ports.virtual.motion import Motion
+from tests.flight import FLIGHT
 from tests.running import Running, done
 
 IMU = """
@@ -32,7 +33,6 @@ bus = "virtual"
 rate_hz = 1000
 temperature = false
 """
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 AXES = ("AccelerometerX", "AccelerometerY", "AccelerometerZ", "GyroscopeX", "GyroscopeY", "GyroscopeZ")
 
 

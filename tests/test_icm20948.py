@@ -1,6 +1,5 @@
 """The ICM-20948 driver against its virtual chip: exact rows, banks, the magnetometer behind it, overflow, faults."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,12 @@ from drivers.ports.virtual import icm20948 as chip_module
 from drivers.ports.virtual._magnetometers import field
 from drivers.ports.virtual.icm20948 import Icm20948 as Chip
 from drivers.ports.virtual.icm20948 import temperature
-from drivers.ports.virtual.motion import COLUMNS, Motion
+from drivers.ports.virtual.motion import Motion
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 AXES = [f"{sensor}{axis}" for sensor in ("Accelerometer", "Gyroscope") for axis in "XYZ"]
 FIELD = [f"Magnetometer{axis}" for axis in "XYZ"]
 LSB_8_2000 = (4096.0, 16.4)
@@ -152,13 +151,10 @@ def test_ranges_are_those_of_the_data_sheet(
     assert np.array_equal(got, Motion(1, 112.5, lsb=(lsb_g, lsb_dps)).rows(0, 500))
 
 
-@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+@flight.needed
 def test_a_real_flight_comes_out_as_it_went_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
-    physical = np.stack([table[name] for name in COLUMNS], axis=1) * [0.75, 0.75, 0.75, 1, 1, 1]
-    expected = np.clip(physical * ([2048.0] * 3 + [16.4] * 3), -32768, 32767)
-    virtual = {"replay": str(FLIGHT), "replay_accel_scale": 0.75}
-    driver, _ = simulated(monkeypatch, rate_hz=1125, accel_range_g=16, magnetometer=False, virtual=virtual)
+    expected = np.clip(flight.flown() * ([2048.0] * 3 + [16.4] * 3), -32768, 32767)
+    driver, _ = simulated(monkeypatch, rate_hz=1125, accel_range_g=16, magnetometer=False, virtual=flight.REPLAY)
     got = columns(read_samples(driver, len(expected)), AXES)
     assert np.abs(got - expected).max() < 0.5 + 1e-9, "half an LSB"
 

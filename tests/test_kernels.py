@@ -1,6 +1,8 @@
 """Real kernels, emulated: the scripts of tests/system that need one; they say what they lack."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,15 +15,20 @@ SYSTEM = Path(__file__).parent / "system"
 @pytest.mark.soak
 @pytest.mark.parametrize("script", ["gadget.sh", "webcam.sh", "camera.sh", "service.sh", "pi.sh"])
 def test_on_a_real_kernel(script: str) -> None:
-    done = subprocess.run(
+    process = subprocess.Popen(
         [SYSTEM / script],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        check=False,
         env={**os.environ, "PYTHON": sys.executable},
+        start_new_session=True,
     )
-    print(done.stdout)
-    if done.returncode == 77:
-        pytest.skip(done.stdout.strip().splitlines()[-1])
-    assert done.returncode == 0
+    try:
+        said, _ = process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)  # where it was interrupted: the emulator, too
+    print(said)
+    if process.returncode == 77:
+        pytest.skip(said.strip().splitlines()[-1])
+    assert process.returncode == 0

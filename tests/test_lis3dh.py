@@ -1,7 +1,6 @@
 """The LIS3DH driver against its virtual chip: exact samples in 10 and 12 bits, overflow, faults, what it refuses."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from drivers.ports.i2c import BlockTransfers, I2cDevice
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import lis3dh as virtual_lis3dh
 from drivers.ports.virtual.lis3dh import Lis3dh as Chip
-from drivers.ports.virtual.motion import COLUMNS, Motion
+from drivers.ports.virtual.motion import Motion
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 CHANNELS = [(f"Accelerometer{axis}", "<i2") for axis in "XYZ"]
 
 
@@ -118,15 +117,13 @@ def test_in_high_resolution_every_sample_comes_out_once(monkeypatch: pytest.Monk
     assert identity.channels[2].scale == 0.002
 
 
-@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+@flight.needed
 def test_a_real_flight_comes_out_within_half_a_digit(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
-    flown = np.stack([table[name] for name in COLUMNS[:3]], axis=1) * 0.75
+    flown = flight.flown()[:, :3]
     driver, _ = simulated(
         monkeypatch,
         Settings(rate_hz=100, accel_range_g=16, resolution_bits=12),
-        replay=str(FLIGHT),
-        replay_accel_scale=0.75,
+        **flight.REPLAY,
     )
     identity = driver.start()
     blocks = read_until(driver, len(flown))

@@ -15,6 +15,7 @@ from drivers.ports.virtual import lsm303 as virtual_lsm303
 from drivers.ports.virtual.lis3dh import Lis3dh
 from drivers.ports.virtual.lsm303 import Magnetometer, field
 from drivers.ports.virtual.motion import Motion
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
@@ -111,6 +112,17 @@ def test_alone_every_field_comes_out_once(
     x, y, z = (got[name] * channel.scale for (name, _), channel in zip(FIELD, identity.channels, strict=True))
     assert np.hypot(x, y) == pytest.approx(20, abs=1)
     assert z == pytest.approx(-44, abs=1)
+
+
+@flight.needed
+def test_a_real_flight_comes_out_of_the_fifo_as_its_ten_bits_had_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(sensors="accelerometer", rate_hz=100, accel_range_g=16)
+    driver, _ = simulated(monkeypatch, settings, **flight.REPLAY)
+    driver.start()
+    flown = np.rint(flight.flown()[:, :3] * 1000 / 12).astype(int) >> 2
+    got = np.concatenate([block.samples for block in read_until(driver, len(flown))])[: len(flown)]
+    assert not any(driver.counters.values()), "none missing"
+    assert np.array_equal(np.stack([got[name] for name, _ in ACCELERATION], axis=1), flown)
 
 
 def test_lost_fields_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,11 +13,11 @@ from drivers.ports.i2c import BlockTransfers, I2cDevice
 from drivers.ports.virtual import lsm6ds as chip_module
 from drivers.ports.virtual.lsm6ds import Lsm6ds as Chip
 from drivers.ports.virtual.motion import COLUMNS, Motion
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
 from tests.simulated import SimulatedBus
 
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 CHANNELS = [(f"{sensor}{axis}", "<i2") for sensor in ("Accelerometer", "Gyroscope") for axis in "XYZ"]
 LSB_8_2000 = (1 / 0.244e-3, 1 / 70e-3)
 FAMILY = {0x69: "LSM6DS3", 0x6A: "LSM6DS3TR-C", 0x6B: "ISM330DHCX", 0x6C: "LSM6DSOX"}
@@ -95,14 +95,11 @@ def test_ranges_are_those_of_the_data_sheet(
     assert np.array_equal(read_rows(driver, 1000), sent)
 
 
-@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+@flight.needed
 @pytest.mark.parametrize("who_am_i", [TAGGED, PATTERN])
 def test_a_real_flight_comes_out_as_it_went_in(monkeypatch: pytest.MonkeyPatch, who_am_i: int) -> None:
-    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
-    physical = np.stack([table[name] for name in COLUMNS], axis=1) * [0.75, 0.75, 0.75, 1, 1, 1]
-    expected = np.clip(physical / ([0.488e-3] * 3 + [70e-3] * 3), -32768, 32767)
-    virtual = {"replay": str(FLIGHT), "replay_accel_scale": 0.75}
-    driver, _ = simulated(monkeypatch, who_am_i, rate_hz=1660, accel_range_g=16, virtual=virtual)
+    expected = np.clip(flight.flown() / ([0.488e-3] * 3 + [70e-3] * 3), -32768, 32767)
+    driver, _ = simulated(monkeypatch, who_am_i, rate_hz=1660, accel_range_g=16, virtual=flight.REPLAY)
     assert np.abs(read_rows(driver, len(expected)) - expected).max() < 0.5 + 1e-9, "half an LSB"
 
 

@@ -13,10 +13,9 @@ from drivers.ports.i2c import I2cDevice
 from drivers.ports.virtual.motion import COLUMNS, Motion
 from drivers.ports.virtual.mpu6050 import Mpu6050 as Chip
 from drivers.ports.virtual.mpu6050 import temperature
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.second_opinion import Theirs
-
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 
 
 def virtual_settings(*, rate_hz: float = 1000.0, virtual: dict[str, Any] | None = None, **options: Any) -> Settings:
@@ -87,13 +86,11 @@ def test_a_replayed_file_comes_out_as_it_is_and_begins_again(tmp_path: Path) -> 
 
 
 @pytest.mark.alone
-@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight does not stand beside this checkout")
+@flight.needed
 def test_a_real_flight_comes_out_as_it_went_in() -> None:
-    table = np.genfromtxt(FLIGHT, delimiter=",", names=True)
-    physical = np.stack([table[name] for name in COLUMNS], axis=1) * [0.75, 0.75, 0.75, 1, 1, 1]
-    expected = np.clip(np.rint(physical * ([2048.0] * 3 + [16.4] * 3)), -32768, 32767)
+    expected = np.clip(np.rint(flight.flown() * ([2048.0] * 3 + [16.4] * 3)), -32768, 32767)
     assert len(expected) > 5000
-    settings = virtual_settings(accel_range_g=16, virtual={"replay": str(FLIGHT), "replay_accel_scale": 0.75})
+    settings = virtual_settings(accel_range_g=16, virtual=flight.REPLAY)
     assert np.array_equal(read_rows(settings, len(expected)), expected)
 
 

@@ -13,6 +13,7 @@ from drivers.ports.virtual import mpu6050 as chip_module
 from drivers.ports.virtual._magnetometers import SENSITIVITY, field
 from drivers.ports.virtual.motion import Motion
 from drivers.ports.virtual.mpu6050 import Mpu6050 as Chip
+from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.simulated import SimulatedBus
 
@@ -31,10 +32,12 @@ def read_until(driver: Mpu6050, end: int) -> list[Block]:
     return blocks
 
 
-def simulated(monkeypatch: pytest.MonkeyPatch, who_am_i: int = 0x71, **options: Any) -> tuple[Mpu6050, SimulatedBus]:
+def simulated(
+    monkeypatch: pytest.MonkeyPatch, who_am_i: int = 0x71, virtual: dict[str, Any] | None = None, **options: Any
+) -> tuple[Mpu6050, SimulatedBus]:
     """A driver and its chip in simulated time."""
     bus = SimulatedBus(monkeypatch, _fifo, _auxiliary, _ak8963, driver_module, chip_module)
-    bus.chip = Chip(VirtualMpu(who_am_i=who_am_i).document())
+    bus.chip = Chip(VirtualMpu(who_am_i=who_am_i, **(virtual or {})).document())
     return Mpu6050(Settings(**{"magnetometer": True, **options}), I2cDevice(bus, "mpu6050", 1, 0x68)), bus
 
 
@@ -68,6 +71,17 @@ def test_every_sample_comes_out_with_the_newest_field(
         for n in range(0, count, 7)
     ]
     assert max(late) < 1.01, "a field is never older than a period of the magnetometer"
+
+
+@flight.needed
+def test_a_real_flight_comes_out_beside_the_field_within_half_an_lsb(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, _ = simulated(monkeypatch, virtual=flight.REPLAY, rate_hz=500, accel_range_g=16)
+    driver.start()
+    expected = np.clip(flight.flown() * ([2048.0] * 3 + [16.4] * 3), -32768, 32767)
+    blocks = read_until(driver, len(expected))
+    assert driver.counters == {"overflows": 0, "resyncs": 0}, "none missing"
+    got = columns(np.concatenate([block.samples for block in blocks])[: len(expected)], AXES)
+    assert np.abs(got - expected).max() <= 0.5001
 
 
 def test_the_field_is_in_the_accelerometers_axes_with_the_parts_own_sensitivity(

@@ -5,7 +5,6 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ from drivers import Block, DriverError, Identity, Samples, SettingsError, bootti
 from drivers.ports.virtual.motion import Motion
 from drivers.ports.virtual.uart import VirtualLine
 from drivers.ssi import Settings, Ssi, VirtualSsi
+from tests import flight
 from tests.contracts.driver import PATIENCE_S, DriverContract, read_blocks
 from tests.models.ssi import DTYPE, ScriptedDevice, Tally, as_samples, one_in_ten, one_percent, packets
-
-FLIGHT = Path(__file__).parents[2] / "shared" / "data" / "rocket_flight_imu.csv"
 
 
 def motion(first: int, count: int) -> Samples:
@@ -93,15 +91,15 @@ def test_rows_at_full_speed_are_those_that_were_sent(version: int, rows: int) ->
     assert np.array_equal(joined(blocks), motion(0, count * rows))
 
 
-@pytest.mark.skipif(not FLIGHT.is_file(), reason="the recorded flight is not beside this checkout")
+@flight.needed
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_real_flight_arrives_identical(version: int) -> None:
-    flight = Motion(1, 100.0, replay=str(FLIGHT), replay_accel_scale=0.75)
+    sent = Motion(1, 100.0, **flight.REPLAY)
     count = 7646
     virtual = {"version": version, "samples_per_packet": 2, "flat_out": True, "packets": count // 2}
-    with started(virtual=virtual | {"replay": str(FLIGHT), "replay_accel_scale": 0.75}) as (driver, _):
+    with started(virtual=virtual | flight.REPLAY) as (driver, _):
         samples = joined(read_until(driver, count))
-    assert np.array_equal(samples, flight.rows(0, count).view(DTYPE).reshape(-1))
+    assert np.array_equal(samples, sent.rows(0, count).view(DTYPE).reshape(-1))
     assert np.abs(samples["AccelerometerX"].astype(int)).max() > 10_000
 
 
