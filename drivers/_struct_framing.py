@@ -1,6 +1,7 @@
 """Finds a user's own frames in any bytes, however damaged and however cut: behind sync bytes, or between COBS zeros."""
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -93,15 +94,15 @@ class SyncFramer:
         found = headed[:places].nonzero()[0]
         if self._after:
             found = found[headed[found + size]]
-        windows = np.lib.stride_tricks.sliding_window_view(raw, size)
+        windows = _windows(data, size)
         step = max(1, _AT_ONCE // size)
         parts = [found[begin : begin + step] for begin in range(0, len(found), step)]
         good = np.concatenate([part[self._layout.valid(windows[part])] for part in parts] or [found])
-        steps = np.diff(good)
+        steps = good[1:] - good[:-1]
         if (steps < size).any():
             return _crossing(good, size)
-        heads = np.append(0, (steps != size).nonzero()[0] + 1)[: len(good)]
-        return _counted(good[heads], np.diff(heads, append=len(good)))
+        heads = [0, *((steps != size).nonzero()[0] + 1).tolist(), len(good)] if len(good) else [0]
+        return {int(good[head]): following - head for head, following in pairwise(heads)}
 
     def _stray(self, at: int, to: int) -> int:
         self._strays += to - at
@@ -143,14 +144,31 @@ class CobsFramer:
             _, zero, data = data.partition(b"\0")
             self._cut = not zero
         data = self._rest + data
-        raw, size = np.frombuffer(data, np.uint8), self._layout.size
-        zeros = (raw == 0).nonzero()[0]
-        begins = np.concatenate([[0], zeros[:-1] + 1])[: len(zeros)]
+        size = self._layout.size
+        zeros = (np.frombuffer(data, np.uint8) == 0).nonzero()[0]
+        begins = np.zeros_like(zeros)
+        begins[1:] = zeros[:-1] + 1
         lengths = zeros - begins
         right = lengths == size + 1
-        windows = np.lib.stride_tricks.sliding_window_view(raw, size + 1) if right.any() else raw.reshape(-1, 1)[:0]
-        frames, whole = unstuffed(windows[begins[right]], size)
+        frames, whole = unstuffed(_windows(data, size + 1)[begins[right]], size)
         good = whole & self._layout.valid(frames)
+        if len(frames) < len(zeros) or not good.all():
+            frames, strays = frames[good], self._damaged(lengths, right, good)
+        else:
+            strays = np.zeros(len(frames), np.int64)
+            if len(frames):
+                strays[0], self._strays = self._strays, 0
+        self._rest = data[int(zeros[-1]) + 1 if len(zeros) else 0 :]
+        if (excess := len(self._rest) - size - 2) > 0:
+            self._rest = self._rest[excess:]  # still too long to be a frame
+            self._strays += excess
+            self.counters["garbage_bytes"] += excess
+        return Found(frames, strays)
+
+    def _damaged(
+        self, lengths: npt.NDArray[np.intp], right: npt.NDArray[np.bool_], good: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Counts what is no good frame; the bytes of it before each one that is."""
         self.counters["bad_checksums"] += len(good) - int(good.sum())
         taken = right.copy()
         taken[right] = good
@@ -159,29 +177,26 @@ class CobsFramer:
         self.counters["garbage_bytes"] += int(damage.sum())
         self.counters["resyncs"] += int((damage > 0).sum())
         before = total[:-1][taken]
-        strays = np.diff(before, prepend=0)
         self._strays = int(total[-1] - (before[-1] if len(before) else 0))
-        self._rest = data[int(zeros[-1]) + 1 if len(zeros) else 0 :]
-        if (excess := len(self._rest) - size - 2) > 0:
-            self._rest = self._rest[excess:]  # still too long to be a frame
-            self._strays += excess
-            self.counters["garbage_bytes"] += excess
-        return Found(frames[good], strays.astype(np.int64))
+        return np.diff(before, prepend=0).astype(np.int64)
 
 
 def unstuffed(stuffed: Bytes, size: int) -> tuple[Bytes, npt.NDArray[np.bool_]]:
     """Frames of `size` bytes out of lines of `size` + 1 bytes of COBS, and which of them hold together."""
-    made = np.empty((len(stuffed), size), np.uint8)
-    if not len(stuffed):
-        return made, np.empty(0, np.bool_)
-    made[:] = stuffed[:, 1:]
-    mark = stuffed[:, 0].astype(np.intp)  # where the next zero was
-    rows = np.arange(len(stuffed))
-    while True:
-        inside = mark[rows] <= size
-        rows = rows[inside]
-        if not len(rows):
-            return made, mark == size + 1
-        here = mark[rows]
-        made[rows, here - 1] = 0
-        mark[rows] += stuffed[rows, here]
+    # behind each line its end and what is beyond, from where no step leads on
+    lines = np.zeros((len(stuffed), size + 3), np.uint8)
+    lines[:, : size + 1] = stuffed
+    steps, made = lines.reshape(-1), lines.copy()
+    zeros = made.reshape(-1)
+    begins = np.arange(0, len(steps), size + 3)
+    ends, beyond = begins + size + 1, begins + size + 2
+    mark = begins  # where the next zero was
+    while (mark < ends).any():
+        mark = np.minimum(mark + steps[mark], beyond)
+        zeros[mark] = 0
+    return np.ascontiguousarray(made[:, 1 : size + 1]), mark == ends
+
+
+def _windows(data: bytes, size: int) -> Bytes:
+    """The `size` bytes from each place on, shape (places, size); nothing is copied."""
+    return np.ndarray((max(0, len(data) - size + 1), size), np.uint8, data, strides=(1, 1))
