@@ -138,7 +138,9 @@ class Stream:
                         if telling is not None and (told := telling.utc()) is not None:
                             self._clock.learn(*told)
             except DriverError as error:
-                self._fail(error)
+                self._fail(str(error))
+            except MemoryError:
+                self._fail("the machine has no memory for it")
             finally:
                 self._open_driver = None
                 worker.beat()
@@ -167,12 +169,12 @@ class Stream:
     def _take(self, block: Block) -> None:
         if self._segment or self._offset:
             block = self._continue(block)
+        self.ring.append(block)  # before it is counted: a block that no memory is left for is one that was missed
         self.samples += block.count
         if block.lost:
             self.lost += block.lost
             self.lost_exact &= block.exact
         self._last = block
-        self.ring.append(block)
         self._mark(block)
 
     def _continue(self, block: Block) -> Block:
@@ -193,8 +195,7 @@ class Stream:
             segment=block.segment + self._segment,
         )
 
-    def _fail(self, error: DriverError) -> None:
-        text = str(error)
+    def _fail(self, text: str) -> None:
         if self.state != "lost" or text != self.error:
             log.warning("stream %s is lost, and tried again: %s", self.name, text)
         self.state, self.error = "lost", text

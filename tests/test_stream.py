@@ -20,7 +20,7 @@ OTHER = Identity("Counter II", 1000.0, (Channel("X"),))
 class Script:
     """A driver whose starts and reads follow a script: blocks, errors, and in the end silence."""
 
-    def __init__(self, runs: list[list[Block | DriverError | Identity]]) -> None:
+    def __init__(self, runs: list[list[Block | DriverError | MemoryError | Identity]]) -> None:
         self._runs = runs
         self.counters = {"resyncs": 1}
         self.closed = 0
@@ -41,7 +41,7 @@ class Script:
             threading.Event().wait(0.01)
             return None
         step = self._steps.pop(0)
-        if isinstance(step, DriverError):
+        if isinstance(step, DriverError | MemoryError):
             raise step
         assert isinstance(step, Block)
         return step
@@ -106,6 +106,28 @@ def test_after_a_reopened_driver_indexes_count_on_and_the_gap_is_estimated_from_
     assert second.newest == 114
     assert second.segment == first.segment + 1
     assert (stream.lost, stream.lost_exact, stream.reopened) == (100, False, 1)
+
+
+def test_want_of_memory_is_no_end_and_costs_what_comes_meanwhile(run: Run) -> None:
+    script = Script([[IDENTITY, block(0, 10, 10), MemoryError()], [IDENTITY, block(0, 5, 35)]])
+    stream = run(script, lambda s: s.samples == 15)
+    assert (stream.lost, stream.lost_exact, stream.reopened) == (20, False, 1)
+
+
+def test_a_block_that_the_ring_had_no_memory_for_is_counted_as_lost(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, appended = Ring.append, list[Block]()
+
+    def once_in_need(ring: Ring, new: Block) -> None:
+        appended.append(new)
+        if len(appended) == 2:
+            raise MemoryError
+        append(ring, new)
+
+    monkeypatch.setattr(Ring, "append", once_in_need)
+    script = Script([[IDENTITY, block(0, 10, 10), block(10, 10, 20)], [IDENTITY, block(0, 5, 35)]])
+    stream = run(script, lambda s: s.samples == 15)
+    assert [held.first for held in stream.ring.cursor(99).take()] == [0, 30]
+    assert stream.lost == 20
 
 
 def test_later_blocks_of_a_reopened_driver_keep_their_own_losses(run: Run) -> None:
