@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, repeat
+from itertools import chain, groupby, repeat
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ _FEW = 8
 """Lines looked at together where not all that came are good."""
 _SHOWN = 80
 _COMMAS = bytes.maketrans(b",", b" ")
-_PLAIN = b"0123456789+-.eE \t\r\n\v\f"
+_PLAIN = b"0123456789+-.eE \t\r\v\f"
 _OTHER_BASES = re.compile(rb"0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+")
 _COLON = re.compile(rb"[ \t]*:[ \t]*")
 
@@ -128,6 +128,10 @@ class Decoder:
         self.fatal = ""
         self._layout, self._dtype = layout, dtype
         self._prefixes = [label + b":" for label in layout.labels]
+        self._doubtful = any(len(label.translate(None, _PLAIN)) < len(label) for label in layout.labels)
+        """Whether a label has something in it that could stand in a number."""
+        self._outline = b""
+        """What is left of a good line without what may stand in numbers: nearly all have the same."""
         self._numbering = Numbering(rate_hz)
         self._rest = b""
         self._cut = True
@@ -182,7 +186,21 @@ class Decoder:
         return [(np.concatenate(values), skipped) for values, skipped in runs]
 
     def _parts(self, whole: bytes) -> Iterator[tuple[int, Values]]:
-        """Bytes and rows of what is good: of all lines at once, or else of a few, or else of each by itself."""
+        """Bytes and rows of what is good: of as many lines at once as have the outline of a good one."""
+        outlines = whole.translate(None, _PLAIN)
+        if outlines == (self._outline + b"\n") * outlines.count(b"\n"):
+            yield from self._alike(whole)
+            return
+        known = self._outline
+        pairs = zip(outlines.split(b"\n"), whole.split(b"\n")[:-1], strict=False)
+        for alike, run in groupby(pairs, lambda pair: pair[0] == known):
+            lines = [line for _, line in run]
+            if self.fatal:
+                return
+            yield from self._alike(b"\n".join([*lines, b""])) if alike else self._line_by_line(lines)
+
+    def _alike(self, whole: bytes) -> Iterator[tuple[int, Values]]:
+        """The same of lines that have the outline of a good one: of all at once, or else of a few, or else of each."""
         values = self._good_rows(whole)
         if values is not None:
             yield len(whole), values
@@ -192,26 +210,24 @@ class Decoder:
             yield from self._line_by_line(lines)
             return
         for first in range(0, len(lines), _FEW):
-            if not self.fatal:
-                yield from self._parts(b"\n".join([*lines[first : first + _FEW], b""]))
+            yield from self._alike(b"\n".join([*lines[first : first + _FEW], b""]))
 
     def _good_rows(self, whole: bytes) -> Values | None:
-        """The rows, where every line is a good and plain one: this is where nearly all of them go."""
+        """The rows, where all these lines are good, which nearly all of them are.
+
+        They have the outline of a good one. So where each has as many tokens, and each token is a number once what is
+        as long as its label is cut off, then that was its label: for there are no more bytes that are not a number's.
+        """
         width, prefixes = self._layout.width, self._prefixes
         fields = list(map(bytes.split, whole.translate(_COMMAS).split(b"\n")[:-1]))
         if set(map(len, fields)) != {width}:
             return None
         tokens = list(chain.from_iterable(fields))
-        if prefixes:
-            for column, prefix in enumerate(prefixes):
-                ours = tokens[column::width]
-                if not all(map(bytes.startswith, ours, repeat(prefix))):
-                    return None
-                size = len(prefix)
-                tokens[column::width] = [token[size:] for token in ours]
-            whole = b" ".join(tokens)
-        if whole.translate(None, _PLAIN + b","):
-            return None
+        for column, prefix in enumerate(prefixes):
+            ours, size = tokens[column::width], len(prefix)
+            if self._doubtful and not all(map(bytes.startswith, ours, repeat(prefix))):
+                return None
+            tokens[column::width] = [token[size:] for token in ours]
         try:
             values = np.fromiter(map(float, tokens), np.float64, len(tokens))
         except ValueError:
@@ -236,10 +252,13 @@ class Decoder:
         if found is None:
             return None
         layout, values = found
+        if layout == self._layout:
+            self._outline = line.translate(None, _PLAIN)
+            return values
         if layout.labels and set(layout.labels) == set(self._layout.labels):
             by_label = dict(zip(layout.labels, values, strict=True))
             return [by_label[label] for label in self._layout.labels]
-        return values if layout == self._layout else None
+        return None
 
     def _bad(self, line: bytes) -> None:
         """Counts a line that is none of ours: text that stands by itself, or what rows became on their way."""
