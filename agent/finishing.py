@@ -119,10 +119,21 @@ class Finishing:
         for path in capture.files:
             place = folder / path.name
             if place.exists() and not place.samefile(path):
-                place.unlink()  # left by an attempt that was cut off; the name holds the capture's own id or second
+                _refuse_anothers(folder / capture.sidecar.name, capture.uuid)
+                place.unlink()  # left by an attempt that was cut off
             if not place.exists():
                 os.link(path, place)
         return Capture(folder, capture.document)
+
+
+def _refuse_anothers(sidecar: Path, uuid: str) -> None:
+    """ValueError where a capture has that name which is not this one."""
+    try:
+        other = Capture.load(sidecar).uuid
+    except (ValueError, FileNotFoundError):
+        return  # none that was ever finished
+    if other != uuid:
+        raise ValueError(f"{sidecar.name} is the name of another capture, {other}")
 
 
 def _day(capture: Capture) -> str:

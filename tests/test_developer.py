@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from agent import finishing as finishing_module
+from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.database import Database, DatabaseDamaged
@@ -162,6 +163,22 @@ def test_a_negative_that_alone_cannot_be_read_goes_to_quarantine(house: House, m
         house.developer.step(bad, lambda: None)
         assert house.developer.step(house.negative("csv", hour=hour), lambda: None)
     assert house.developer.health() == {"queued": 0, "developed": 4, "failed": 1, "error": ""}
+
+
+def test_a_capture_with_the_name_of_another_overwrites_nothing(house: House) -> None:
+    mine = house.developer.step(house.negative(), lambda: None)
+    assert mine is not None
+    before = {path.name: path.read_bytes() for path in mine.files}
+    document = {**mine.document, "uuid": "0" * 8 + mine.uuid[8:]}
+    for payload in mine.payloads:
+        (house.folder.recording / payload.file).write_bytes(bytes(payload.size))
+    (house.folder.recording / mine.sidecar.name).write_text(json.dumps(document))
+    stranger = Capture.load(house.folder.recording / mine.sidecar.name)
+    assert house.finishing.finish_each([stranger], house.folder.quarantine) == 1
+    assert {path.name: path.read_bytes() for path in mine.files} == before
+    assert [entry.uuid for entry in house.catalogue.find()] == [mine.uuid]
+    (aside,) = house.folder.quarantine.iterdir()
+    assert {path.name for path in stranger.files} <= {path.name for path in aside.iterdir()}
 
 
 def test_a_negative_that_somebody_deleted_stops_nobody(house: House) -> None:
