@@ -13,8 +13,10 @@ from tests import moveshelf, sensiml
 from tests.captures import make_capture
 from tests.flat import large, more_kb, wav_head
 from tests.models.azure import Container
+from tests.models.bucket import Bucket, moto
 from tests.models.endpoint import Endpoint
 from tests.models.tus import TusServer
+from tests.objectstore import BucketFar
 from tests.receiver import Receiver
 from tests.test_objectstore_clouds import ContainerFar
 from tests.test_objectstore_presigned import EndpointFar
@@ -38,6 +40,13 @@ def http(method: str) -> Callable[..., Made]:
 
     made.__name__ = method
     return made
+
+
+def s3(place: Path, home: Home, stack: contextlib.ExitStack) -> Made:
+    server = stack.enter_context(moto())  # in a process of its own, for it keeps what it gets
+    bucket = stack.enter_context(Bucket(server))
+    options = BucketFar(bucket, place, stack).settings()
+    return "objectstore", {**options, "url": f"http://127.0.0.1:{server.port}/{bucket.name}"}
 
 
 def azure(place: Path, home: Home, stack: contextlib.ExitStack) -> Made:
@@ -71,7 +80,7 @@ def stack() -> Iterator[contextlib.ExitStack]:
         yield stack
 
 
-ALL = (folder, http("PUT"), http("form"), http("tus"), azure, presigned, ml, gait)
+ALL = (folder, http("PUT"), http("form"), http("tus"), s3, azure, presigned, ml, gait)
 
 
 @pytest.mark.parametrize(
