@@ -1,7 +1,8 @@
 """The ICM-42688-P and ICM-42605 as their data sheets have them: registers, ranges, rates.
 
 Sections are those of the ICM-42688-P's data sheet (DS-000347). Second sources: Linux, drivers/iio/imu/inv_icm42600
-(registers, identities, packets, the FIFO's first count); finani/ICM42688 (registers, scales); PX4, icm42688p.
+(registers, identities, packets, the FIFO's first count); finani/ICM42688 (registers, scales); PX4, icm42688p;
+ArduPilot, AP_InertialSensor_Invensensev3, and Betaflight, accgyro_spi_icm426xx (AFSR, which the data sheet leaves out).
 """
 
 from drivers._registers import Field
@@ -22,6 +23,7 @@ FIFO_FLUSH     = Field("FIFO_FLUSH",        1, 0x4B, 1, "14.33")
 COUNT_RECORDS  = Field("FIFO_COUNT_REC",    1, 0x4C, 6, "14.34")
 COUNT_ENDIAN   = Field("FIFO_COUNT_ENDIAN", 1, 0x4C, 5, "14.34")
 DATA_ENDIAN    = Field("SENSOR_DATA_ENDIAN", 1, 0x4C, 4, "14.34")
+INTF_CONFIG1   = Field("INTF_CONFIG1",      8, 0x4D, 0, "14.35")
 GYRO_MODE      = Field("GYRO_MODE",         2, 0x4E, 2, "14.36")
 ACCEL_MODE     = Field("ACCEL_MODE",        2, 0x4E, 0, "14.36")
 GYRO_RANGE     = Field("GYRO_FS_SEL",       3, 0x4F, 5, "14.37")
@@ -35,6 +37,8 @@ WHO_AM_I       = Field("WHO_AM_I",          8, 0x75, 0, "14.58")
 BANK           = Field("BANK_SEL",          3, 0x76, 0, "14.59")
 # fmt: on
 
+AFSR, AFSR_OFF = 0xC0, 0x40
+"""Of INTF_CONFIG1. Where it is on, as after a reset, the rotation stands still for 1 or 2 ms at 100 degrees/s."""
 LOW_NOISE = 3
 """For ACCEL_MODE and GYRO_MODE."""
 BYPASS, STREAM = 0, 1

@@ -13,6 +13,8 @@ from drivers._icm42688 import (
     ACCEL_ODR,
     ACCEL_RANGE,
     ACCEL_RANGES_G,
+    AFSR,
+    AFSR_OFF,
     BANK,
     BYPASS,
     CELSIUS_AT_0,
@@ -33,6 +35,7 @@ from drivers._icm42688 import (
     GYRO_RANGE,
     GYRO_RANGES_DPS,
     INT_STATUS,
+    INTF_CONFIG1,
     LOW_NOISE,
     MODELS,
     RATES_HZ,
@@ -122,6 +125,7 @@ class Icm42688:
             FIFO_TEMP: 1,
             FIFO_GYRO: 1,
             FIFO_ACCEL: 1,
+            INTF_CONFIG1: self._registers.read(INTF_CONFIG1) & ~AFSR | AFSR_OFF,  # the rest is the clock's
         }
         self._registers.keep(wanted, model)
         self._registers.write({GYRO_MODE: LOW_NOISE, ACCEL_MODE: LOW_NOISE})

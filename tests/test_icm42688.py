@@ -1,5 +1,6 @@
 """The ICM-42688 driver against its virtual chip: exact rows, overflow, faults, and what it refuses."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from drivers.ports.i2c import BlockTransfers, I2cDevice
 from drivers.ports.virtual import icm42688 as chip_module
 from drivers.ports.virtual.icm42688 import Icm42688 as Chip
 from drivers.ports.virtual.icm42688 import celsius
-from drivers.ports.virtual.motion import Motion
+from drivers.ports.virtual.motion import COLUMNS, Motion
 from tests import flight
 from tests.contracts.driver import DriverContract, read_blocks
 from tests.simulated import SimulatedBus
@@ -129,6 +130,23 @@ def test_a_fifo_out_of_step_is_emptied_and_counted(monkeypatch: pytest.MonkeyPat
     assert abs(at - after[0].first) <= 3
 
 
+def test_the_rotation_does_not_stand_still_where_it_passes_100_degrees_a_second(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    swing = np.zeros((1000, 6))
+    swing[:, 3] = 300 * np.sin(2 * np.pi * np.arange(1000) / 500)
+    file = tmp_path / "swing.csv"
+    np.savetxt(file, swing, delimiter=",", header=",".join(COLUMNS), comments="")
+    sent = np.rint(swing * 16.4)
+    driver, _ = simulated(monkeypatch, rate_hz=1000, virtual={"replay": str(file)})
+    assert np.array_equal(rows(read_samples(driver, 1000)), sent)
+    chip = sampling_chip(monkeypatch, replay=str(file))
+    chip.sleep(0.1)
+    packets = np.frombuffer(chip.read(0x30, 16 * 99), [("header", "u1"), ("axes", ">i2", 6), ("rest", "u1", 3)])
+    stands = np.flatnonzero((sent[:99] != packets["axes"]).any(axis=1))
+    assert list(stands) == [28, 29], "where nobody tells it not to"
+
+
 class SmBus:
     """An adapter that has block transfers of 32 bytes only."""
 
@@ -212,7 +230,7 @@ def test_noise_on_the_bus_invents_no_samples() -> None:
 def test_settings_reach_their_registers(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, rate_hz=200, accel_range_g=2, gyro_range_dps=250)
     driver.start()
-    assert list(bus.read(0x4C, 1)) == [0x30]  # INTF_CONFIG0
+    assert list(bus.read(0x4C, 2)) == [0x30, 0x51]  # INTF_CONFIG0, INTF_CONFIG1 with AFSR off and the rest as it was
     assert list(bus.read(0x4E, 3)) == [0x0F, 0x67, 0x67]  # PWR_MGMT0, GYRO_CONFIG0, ACCEL_CONFIG0
     assert (bus.read(0x16, 1), bus.read(0x5F, 1)) == (b"\x40", b"\x07")  # FIFO_CONFIG, FIFO_CONFIG1
 
@@ -239,9 +257,9 @@ def test_a_chip_that_stays_in_its_reset_is_refused(monkeypatch: pytest.MonkeyPat
         driver.start()
 
 
-def sampling_chip(monkeypatch: pytest.MonkeyPatch) -> SimulatedBus:
+def sampling_chip(monkeypatch: pytest.MonkeyPatch, **virtual: str) -> SimulatedBus:
     """A chip at 1 kHz, 16 g and 2000 degrees/s, as it is after a reset, that fills its FIFO."""
-    _, chip = simulated(monkeypatch)
+    _, chip = simulated(monkeypatch, virtual=virtual)
     for register, value in ((0x5F, 0x07), (0x4E, 0x0F), (0x16, 0x40)):
         chip.write(register, bytes([value]))
     return chip

@@ -1,7 +1,7 @@
 """A virtual ICM-42688-P or ICM-42605, register by register: its FIFO fills with packets and overflows.
 
 From the ICM-42688-P's data sheet (DS-000347; sections in brackets), checked against the readings of Linux
-(inv_icm42600) and PX4 (icm42688p):
+(inv_icm42600), PX4 (icm42688p) and ArduPilot (Invensensev3, for AFSR):
 
 - After power-up and a soft reset both sensors are off [14.36]; a reset takes RESET_S, hears nothing, and sets
   RESET_DONE [14.1, 14.21]. Registers are in banks; only bank 0 does anything here [14.59].
@@ -11,6 +11,8 @@ From the ICM-42688-P's data sheet (DS-000347; sections in brackets), checked aga
   in big-endian order, modes bypass (in which nothing is stored) and stream [6].
 - The FIFO holds 128 packets. Full, it sets FIFO_FULL until INT_STATUS is read, and loses its oldest packets. The first
   count after a flush is 0. Reading FIFO_DATA does not move on to the next register; empty, it yields 0xFF.
+- Unless bits 7-6 of INTF_CONFIG1 are 01 (AFSR off), the rotation stands still for AFSR_S whenever an axis passes
+  AFSR_DPS, up or down.
 """
 
 from collections.abc import Mapping
@@ -26,12 +28,14 @@ from drivers.ports.virtual.motion import Motion
 
 RESET_S = 0.001
 PACKETS = 128
+AFSR_DPS, AFSR_S = 100.0, 0.002
 
 DEVICE_CONFIG, FIFO_CONFIG, TEMP_DATA1, GYRO_DATA_Z0 = 0x11, 0x16, 0x1D, 0x2A
 INT_STATUS, FIFO_COUNTH, FIFO_COUNTL, FIFO_DATA, SIGNAL_PATH_RESET = 0x2D, 0x2E, 0x2F, 0x30, 0x4B
 PWR_MGMT0, GYRO_CONFIG0, ACCEL_CONFIG0, FIFO_CONFIG1, WHO_AM_I, REG_BANK_SEL = 0x4E, 0x4F, 0x50, 0x5F, 0x75, 0x76
+INTF_CONFIG1 = 0x4D
 
-_DEFAULTS = {0x14: 0, INT_STATUS: 0x10, 0x4C: 0x30, 0x4D: 0x91, GYRO_CONFIG0: 0x06, ACCEL_CONFIG0: 0x06, 0x52: 0x11}
+_DEFAULTS = {INT_STATUS: 0x10, 0x4C: 0x30, INTF_CONFIG1: 0x91, GYRO_CONFIG0: 0x06, ACCEL_CONFIG0: 0x06, 0x52: 0x11}
 _READ_ONLY = {*range(TEMP_DATA1, FIFO_DATA + 1), WHO_AM_I}
 _ODR_HZ = {3: 8000.0, 4: 4000.0, 5: 2000.0, 6: 1000.0, 7: 200.0, 8: 100.0, 9: 50.0, 10: 25.0, 11: 12.5, 15: 500.0}
 _ACCEL_LSB = (2048.0, 4096.0, 8192.0, 16384.0, 16384.0, 16384.0, 16384.0, 16384.0)
@@ -143,6 +147,18 @@ class Icm42688:
         same = r[ACCEL_CONFIG0] & 15 == r[GYRO_CONFIG0] & 15
         return r[FIFO_CONFIG] >> 6 == 1 and r[FIFO_CONFIG1] & 0x17 == 0x07 and r[PWR_MGMT0] & 15 == 15 and same
 
+    def _rows(self, first: int, count: int) -> npt.NDArray[np.int16]:
+        """Samples `first` ... as the chip gives them: shape (count, 6)."""
+        still = int(AFSR_S * self._rate_hz)  # samples
+        if self._registers[INTF_CONFIG1] >> 6 == 1 or not still:
+            return self._motion.rows(first, count)
+        before = min(first, 2 * still)  # that may matter to these
+        rows = self._motion.rows(first - before, before + count)
+        fast = np.abs(rows[:, 3:]).max(axis=1) > AFSR_DPS * self._felt[1][1]
+        for at in np.flatnonzero(np.diff(fast)) + 1:
+            rows[at : at + still, 3:] = rows[at - 1, 3:]
+        return rows[before:]
+
     def _pass_time(self) -> int:
         """Takes the samples that are due by now, which it returns."""
         now_ns = boottime_ns()
@@ -156,7 +172,7 @@ class Icm42688:
         index = np.arange(taken - kept, taken)
         packets = np.empty(kept, _PACKET)
         packets["header"] = 0x68
-        packets["axes"] = self._motion.rows(taken - kept, kept)
+        packets["axes"] = self._rows(taken - kept, kept)
         degrees = celsius(index, self._rate_hz) - 25.0
         packets["celsius"] = np.rint(degrees * 2.07)
         packets["time"] = (index * 1e6 / self._rate_hz).astype(np.int64) & 0xFFFF
