@@ -19,6 +19,8 @@ _EARLY_NS = 250_000_000
 """How long after a restart a sharper look may stand for it, where the chip's own period is measured."""
 _KNOWN = 0.01
 """How well that period has to be known to be better than the nominal one."""
+_LOOKS = 4
+"""So often bytes may be beyond the whole samples, one look after another: the chip may be writing one, for 0.3 ms."""
 _RESTARTS = 4
 _SHARP_NS = 3_000_000
 """A restart within this tells its time well; otherwise it is done again, so often at most."""
@@ -30,6 +32,8 @@ class Level(NamedTuple):
     samples: int
     """Whole ones."""
     overflowed: bool
+    rest: int = 0
+    """Bytes beyond them, where the chip counts bytes."""
 
 
 class Source(Protocol):
@@ -115,13 +119,15 @@ class Fifo:
             time.sleep(min(timeout, wait_ns / 1e9))
             if wait_ns > timeout * 1e9:
                 return None
-        before_ns = boottime_ns()
-        level = self._source.level()
-        after_ns = boottime_ns()
-        if level.overflowed:
-            return self._recover("overflows")
+        for _ in range(_LOOKS):
+            level, before_ns, after_ns = self._look()
+            if level.overflowed:
+                return self._recover("overflows")
+            if not level.rest:
+                break
+        else:
+            return self._recover("resyncs")
         newest = self._next + level.samples - 1
-        self._check_plausible(level.samples, newest, after_ns)
         if self._gap is not None and level.samples:
             self._estimate_again(level.samples, before_ns, after_ns)
             newest = self._next + level.samples - 1
@@ -153,8 +159,18 @@ class Fifo:
         filled = samples + 1 + _FASTEST * reading_ns / self._period_ns
         return filled > self._capacity and self._source.overflowed()
 
-    def _check_plausible(self, samples: int, newest: int, now_ns: int) -> None:
+    def _look(self) -> tuple[Level, int, int]:
+        """How full it is, and between which times."""
+        before_ns = boottime_ns()
+        level = self._source.level()
+        after_ns = boottime_ns()
+        if not level.overflowed:
+            self._check_plausible(level.samples, after_ns)
+        return level, before_ns, after_ns
+
+    def _check_plausible(self, samples: int, now_ns: int) -> None:
         """A noisy line must not invent samples."""
+        newest = self._next + samples - 1
         possible = self._seen.newest + _FASTEST * (now_ns - self._seen.before_ns) / self._period_ns + 2
         if samples > self._capacity or newest > possible:
             raise DriverError(

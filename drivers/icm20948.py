@@ -159,7 +159,8 @@ class Icm20948:
     def level(self) -> Level:
         self._banks.choose(0)
         count = int.from_bytes(self._device.read(chip.FIFO_COUNT.address, 2), "big")
-        return Level(count // self._frame.itemsize, count >= chip.FIFO_BYTES)
+        whole, rest = divmod(count, self._frame.itemsize)
+        return Level(whole, count >= chip.FIFO_BYTES, rest)
 
     def overflowed(self) -> bool:
         return self._registers.read(chip.OVERFLOW_INT) != 0  # latched

@@ -160,7 +160,8 @@ class Mpu6050:
 
     def level(self) -> Level:
         count = int.from_bytes(self._device.read(FIFO_COUNT.address, 2), "big")
-        return Level(count // self._frame.itemsize, count == self._fifo_bytes)
+        whole, rest = divmod(count, self._frame.itemsize)
+        return Level(whole, count == self._fifo_bytes, rest)
 
     def overflowed(self) -> bool:
         return self._registers.read(OVERFLOW_INT) == 1
@@ -192,6 +193,7 @@ class Mpu6050:
         magnetometer = int(self._settings.magnetometer)
         self._registers.write({FIFO_ENABLE: 0, MASTER_ENABLE: magnetometer})
         self._registers.write({FIFO_RESET: 1, MASTER_ENABLE: magnetometer})
+        self._registers.read(OVERFLOW_INT)  # forgets
         chosen = {FIFO_TEMPERATURE: int(self._settings.temperature), FIFO_ROTATION: 7, FIFO_ACCEL: 1}
         self._registers.write({**chosen, FIFO_SLOT_0: magnetometer})
         self._registers.write({FIFO_ENABLE: 1, MASTER_ENABLE: magnetometer})

@@ -177,6 +177,26 @@ def test_an_overflow_is_counted_and_recovered_from(monkeypatch: pytest.MonkeyPat
     assert abs(at - after[0].lost) <= 3, "the loss is estimated from time, on the chip's own clock"
 
 
+@pytest.mark.parametrize("magnetometer", [False, True])
+@pytest.mark.parametrize("gone", [1, 6, 11])
+def test_a_fifo_out_of_step_is_emptied_and_counted(
+    monkeypatch: pytest.MonkeyPatch, magnetometer: bool, gone: int
+) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=562.5, magnetometer=magnetometer)
+    driver.start()
+    before = read_until(driver, 50)[-1]
+    bus.sleep(0.01)
+    bus.read(0x72, gone)
+    after = read_until(driver, before.end + 100)
+    assert driver.counters == {"overflows": 0, "resyncs": 1}
+    assert {block.segment for block in after} == {1}
+    got = columns(np.concatenate([block.samples for block in after]), AXES)
+    sent = Motion(1, 562.5, lsb=LSB_8_2000).rows(0, 1000)
+    at = int(np.flatnonzero((sent == got[0]).all(axis=1))[0])
+    assert np.array_equal(sent[at : at + len(got)], got), "no sample that is none was handed out"
+    assert abs(at - after[0].first) <= 3
+
+
 def test_a_fifo_that_fills_up_while_it_is_read_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, rate_hz=1125, magnetometer=False)
     driver.start()

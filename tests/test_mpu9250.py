@@ -148,6 +148,57 @@ def test_an_overflow_is_recovered_from_with_the_field_in_step(monkeypatch: pytes
     assert (got["MagnetometerZ"] == 290).all()
 
 
+@pytest.mark.parametrize(("who_am_i", "magnetometer"), [(0x68, False), (0x71, True)])
+@pytest.mark.parametrize("gone", [1, 6, 11])
+def test_a_fifo_out_of_step_is_emptied_and_counted(
+    monkeypatch: pytest.MonkeyPatch, who_am_i: int, magnetometer: bool, gone: int
+) -> None:
+    driver, bus = simulated(monkeypatch, who_am_i, rate_hz=500, magnetometer=magnetometer)
+    driver.start()
+    before = read_until(driver, 50)[-1]
+    bus.sleep(0.01)
+    bus.read(0x74, gone)
+    after = read_until(driver, before.end + 100)
+    assert driver.counters == {"overflows": 0, "resyncs": 1}
+    assert {block.segment for block in after} == {1}
+    got = columns(np.concatenate([block.samples for block in after]), AXES)
+    sent = Motion(1, 500.0, lsb=(4096.0, 16.4)).rows(0, 1000)
+    at = int(np.flatnonzero((sent == got[0]).all(axis=1))[0])
+    assert np.array_equal(sent[at : at + len(got)], got), "no sample that is none was handed out"
+    assert abs(at - after[0].first) <= 3
+
+
+def test_a_sample_that_is_being_written_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=500)
+    driver.start()
+    read, begun_ns = bus.chip.read, bus.now_ns
+
+    def writing(register: int, count: int) -> bytes:
+        data = read(register, count)
+        if register == 0x72 and (bus.now_ns - begun_ns) % 2_000_000 < 300_000:
+            data = (int.from_bytes(data, "big") + 12).to_bytes(2, "big")
+        return data
+
+    monkeypatch.setattr(bus.chip, "read", writing)
+    blocks = read_until(driver, 1000)
+    assert driver.counters == {"overflows": 0, "resyncs": 0}
+    got = columns(np.concatenate([block.samples for block in blocks])[:1000], AXES)
+    assert np.array_equal(got, Motion(1, 500.0, lsb=(4096.0, 16.4)).rows(0, 1000))
+
+
+def test_an_overflow_is_forgotten_once_it_was_recovered_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, 0x68, rate_hz=1000, magnetometer=False)
+    driver.start()
+    read_until(driver, 100)
+    bus.sleep(0.2)
+    assert driver.read(0.2) is None
+    bus.sleep(0.075)
+    block = driver.read(0.2)
+    assert driver.counters == {"overflows": 1, "resyncs": 0}
+    assert block is not None
+    assert block.count >= 75, "so full that the chip is asked whether it lost some meanwhile"
+
+
 def test_settings_reach_their_registers(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, rate_hz=250, temperature=True)
     assert driver.start().setup["mag_rate_hz"] == 100
