@@ -17,9 +17,12 @@ MASTER_WAIT   = Field("WAIT_FOR_ES",       1, 0x24, 6, "6500: 4.13")
 MASTER_STOP   = Field("I2C_MST_P_NSR",     1, 0x24, 4, "6500: 4.13")
 MASTER_CLOCK  = Field("I2C_MST_CLK",       4, 0x24, 0, "6500: 4.13")
 MASTER_ENABLE = Field("I2C_MST_EN",        1, 0x6A, 5, "6500: 4.35")
+MASTER_RESET  = Field("I2C_MST_RST",       1, 0x6A, 1, "6500: 4.35")
 FIFO_SLOT_0   = Field("SLV0_FIFO_EN",      1, 0x23, 0, "6500: 4.12")
 
 _SLOTS = Slots(
+    master_enable   = MASTER_ENABLE,
+    master_reset    = MASTER_RESET,
     done            = Field("I2C_SLV4_DONE", 1, 0x36, 6, "6500: 4.19"),
     refused         = Field("I2C_SLV4_NACK", 1, 0x36, 4, "6500: 4.19"),
     single_address  = Field("I2C_SLV4_ADDR", 8, 0x31, 0, "6500: 4.18"),
@@ -66,7 +69,7 @@ def start(registers: Registers) -> tuple[Channel, ...]:
     registers.write({MASTER_WAIT: 1, MASTER_STOP: 1, MASTER_CLOCK: _400_KHZ})
     registers.write({MASTER_ENABLE: 1})
     behind = Auxiliary(registers, _SLOTS, chip="mpu6050", address=_ADDRESS)
-    answer = behind.read(_WHO_AM_I)
+    answer = behind.identity(_WHO_AM_I, _IDENTITY)
     if answer != _IDENTITY:
         raise DriverError(
             f"mpu6050: its magnetometer says that it is 0x{answer:02x}, and an AK8963 is 0x{_IDENTITY:02x};"

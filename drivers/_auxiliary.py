@@ -6,7 +6,11 @@ from typing import NamedTuple
 from drivers._registers import Field, Registers
 from drivers.ports import DriverError
 
+LAST_S = 0.002
+"""How long the last transfer may take after the master was switched off. The IMU is reset after that: a chip behind it
+that is left in the midst of a transfer may hang."""
 _WAIT_S, _WAITS = 0.002, 50
+_TRIES, _RESET_S = 5, 0.01
 _READ = 0x80
 """Of an address that is read from."""
 
@@ -14,6 +18,9 @@ _READ = 0x80
 class Slots(NamedTuple):
     """Where a chip keeps the registers of its master: slot 4 for single bytes, slot 0 for each sample."""
 
+    master_enable: Field
+    master_reset: Field
+    """In the same register; clears itself. Only while no transfer is under way."""
     done: Field
     refused: Field
     """Slot 4 was not acknowledged."""
@@ -35,6 +42,19 @@ class Auxiliary:
         self._registers, self._slots = registers, slots
         self._chip, self._address = chip, address
 
+    def identity(self, register: int, expected: int) -> int:
+        """What the chip says of itself; `expected`, where resets of a master or a chip that hangs bring it to that.
+
+        DriverError where nobody is there.
+        """
+        slots, registers = self._slots, self._registers
+        for _ in range(_TRIES - 1):
+            if self._moved(_READ | self._address, register) and registers.read(slots.single_in) == expected:
+                return expected
+            registers.write({slots.master_enable: 1, slots.master_reset: 1})
+            time.sleep(_RESET_S)
+        return self.read(register)
+
     def read(self, register: int) -> int:
         """One register. DriverError where nobody is there."""
         self._transfer(_READ | self._address, register)
@@ -52,6 +72,14 @@ class Auxiliary:
         self._registers.write({slots.each_enable: 1, slots.each_length: count})
 
     def _transfer(self, address: int, register: int) -> None:
+        if not self._moved(address, register):
+            raise DriverError(
+                f"{self._chip}: its magnetometer does not answer at 0x{self._address:02x} behind it; switch the chip"
+                " off and on; where that does not help it has none, or a broken one: set magnetometer = false"
+            )
+
+    def _moved(self, address: int, register: int) -> bool:
+        """Whether slot 4 moved its byte; if not, it was not acknowledged, or nothing happened."""
         slots, registers = self._slots, self._registers
         registers.read(slots.done)  # forgets the one before
         registers.write({slots.single_address: address, slots.single_register: register})
@@ -60,10 +88,7 @@ class Auxiliary:
             time.sleep(_WAIT_S)
             status = registers.read(slots.done._replace(width=8, shift=0))  # reading clears it, so all at once
             if status >> slots.refused.shift & 1:
-                break
+                return False
             if status >> slots.done.shift & 1:
-                return
-        raise DriverError(
-            f"{self._chip}: its magnetometer does not answer at 0x{self._address:02x} behind it; switch the chip off"
-            " and on; where that does not help it has none, or a broken one: set magnetometer = false"
-        )
+                return True
+        return False

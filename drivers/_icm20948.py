@@ -24,6 +24,7 @@ def _in(bank: int, name: str, width: int, address: int, at: tuple[int, str]) -> 
 WHO_AM_I       = _in(0, "WHO_AM_I",         8, 0x00, (0, "8.1"))
 FIFO_ENABLE    = _in(0, "FIFO_EN",          1, 0x03, (6, "8.2"))
 MASTER_ENABLE  = _in(0, "I2C_MST_EN",       1, 0x03, (5, "8.2"))
+MASTER_RESET   = _in(0, "I2C_MST_RST",      1, 0x03, (1, "8.2"))
 CYCLED         = _in(0, "LP_CONFIG",        8, 0x05, (0, "8.3"))
 DEVICE_RESET   = _in(0, "DEVICE_RESET",     1, 0x06, (7, "8.4"))
 CLOCK          = _in(0, "CLKSEL",           3, 0x06, (0, "8.4"))
@@ -53,6 +54,8 @@ MASTER_STOP    = _in(3, "I2C_MST_P_NSR",    1, 0x01, (4, "11.2"))
 MASTER_CLOCK   = _in(3, "I2C_MST_CLK",      4, 0x01, (0, "11.2"))
 
 SLOTS = Slots(
+    master_enable   = MASTER_ENABLE,
+    master_reset    = MASTER_RESET,
     done            = MASTER_DONE,
     refused         = MASTER_REFUSED,
     single_address  = _in(3, "I2C_SLV4_ADDR", 8, 0x13, (0, "11.20")),

@@ -12,7 +12,7 @@ import numpy as np
 
 from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _bus, check, option
 from drivers import _icm20948 as chip
-from drivers._auxiliary import Auxiliary
+from drivers._auxiliary import LAST_S, Auxiliary
 from drivers._fifo import Fifo, Level
 from drivers._registers import Field, Registers
 from drivers.ports.i2c import I2cDevice, open_i2c
@@ -122,6 +122,8 @@ class Icm20948:
     def start(self) -> Identity:
         self._recognise()
         settings, registers = self._settings, self._registers
+        registers.write({chip.FIFO_ENABLE: 0, chip.MASTER_ENABLE: 0})
+        time.sleep(LAST_S)
         registers.write({chip.DEVICE_RESET: 1})
         time.sleep(_RESET_S)
         self._banks.forget()
@@ -211,7 +213,7 @@ class Icm20948:
         registers.write({chip.MASTER_STOP: 1, chip.MASTER_CLOCK: chip.MASTER_345_KHZ})
         registers.write({chip.MASTER_ENABLE: 1})
         behind = Auxiliary(registers, chip.SLOTS, chip="icm20948", address=chip.MAGNETOMETER)
-        answer = behind.read(chip.MAG_WHO_AM_I)
+        answer = behind.identity(chip.MAG_WHO_AM_I, chip.MAG_IDENTITY)
         if answer != chip.MAG_IDENTITY:
             raise DriverError(
                 f"icm20948: its magnetometer says that it is 0x{answer:02x}, and an AK09916 is"

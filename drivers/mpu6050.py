@@ -12,6 +12,7 @@ import numpy as np
 
 from drivers import Block, Channel, DriverError, Hallmark, Identity, Samples, _ak8963, _bus, check, option
 from drivers._ak8963 import FIFO_SLOT_0, MASTER_ENABLE
+from drivers._auxiliary import LAST_S
 from drivers._fifo import Fifo, Level
 from drivers._mpu6050 import (
     A_DLPF_CFG,
@@ -128,6 +129,8 @@ class Mpu6050:
     def start(self) -> Identity:
         part = self._recognise()
         settings = self._settings
+        self._registers.write({FIFO_ENABLE: 0, MASTER_ENABLE: 0})
+        time.sleep(LAST_S)
         self._registers.write({DEVICE_RESET: 1})
         time.sleep(_RESET_S)
         self._registers.write({CLOCK: 1})  # awake; the gyroscope's PLL is steadier than the internal oscillator

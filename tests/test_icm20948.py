@@ -132,6 +132,31 @@ def test_a_magnetometer_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyP
     assert driver.start().model == "ICM-20948"
 
 
+def test_a_magnetometer_that_hangs_is_brought_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=225)
+    assert bus.chip.magnetometer is not None
+    bus.chip.magnetometer.hangs = True
+    driver.start()
+    assert (read_until(driver, 50)[-1].samples["MagnetometerZ"] == 290).all()
+
+
+def test_a_chip_that_is_started_again_does_not_make_its_magnetometer_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver, bus = simulated(monkeypatch, rate_hz=225)
+    driver.start()
+    read_until(driver, 50)
+    write, resets = bus.write, 0
+
+    def counting(register: int, data: bytes) -> None:
+        nonlocal resets
+        resets += register == 0x03 and bool(data[0] & 0x02)
+        write(register, data)
+
+    monkeypatch.setattr(bus, "write", counting)
+    driver.start()
+    assert (read_until(driver, 50)[-1].samples["MagnetometerZ"] == 290).all()
+    assert resets == 0, "of its master: none was needed"
+
+
 def test_another_magnetometer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch)
     assert bus.chip.magnetometer is not None

@@ -4,6 +4,8 @@ From the data sheets (AK09916: MS1547; AK8963: MS1356). After power-up and a sof
 continuous mode sample n is the field by the formula below, in the chip's own axes. What is read stays the same from a
 first data register until ST2 has been read; a reading over the end of the registers yields zeros.
 
+Cut off in the midst of a transfer, they hang, and acknowledge nothing until the IMU's master is reset.
+
 The field, as if the case were turned once in ten seconds, t = n / rate_hz, in LSB of 0.15 uT before an AK8963's
 sensitivity:  x = 140 cos(2 pi t / 10) + n % 3,  y = 140 sin(2 pi t / 10),  z = 290
 """
@@ -56,6 +58,8 @@ class Magnetometer:
         self.power_on()
 
     def power_on(self) -> None:
+        self.hangs = False
+        """Whether it was left in the midst of a transfer."""
         self._registers = bytearray(0x40)
         self._registers[: len(self._part.identity)] = self._part.identity
         self._begun_ns = 0
@@ -104,13 +108,24 @@ class Master:
         """A byte goes at `due_ns`."""
         self._due = address, register, out, due_ns
 
+    def reset(self) -> None:
+        """By its bit in the IMU: a chip that hangs lets go."""
+        self._due = None
+        if self._behind is not None:
+            self._behind.hangs = False
+
+    def cut_off(self, slot: bytes) -> None:
+        """The IMU is reset, in the midst of what slot 0 (as in `sample`) reads, where it is on."""
+        if self._behind is not None and slot[2] & 0x80:
+            self._behind.hangs = True
+
     def pass_time(self, now_ns: int) -> int | None:
         """The byte that was read, where one was due to be read by now."""
         if self._due is None or now_ns < self._due[3]:
             return None
         (address, register, out, due_ns), self._due = self._due, None
         self.done = True
-        self.refused = self._behind is None or address & 0x7F != ADDRESS
+        self.refused = self._behind is None or self._behind.hangs or address & 0x7F != ADDRESS
         if self.refused or self._behind is None:
             return None
         if address & 0x80:
@@ -124,6 +139,6 @@ class Master:
         count = control & 0x0F
         if not control & 0x80:
             return b""
-        if self._behind is None or address != ADDRESS | 0x80:
+        if self._behind is None or self._behind.hangs or address != ADDRESS | 0x80:
             return bytes(count)
         return self._behind.read(register, count, now_ns)

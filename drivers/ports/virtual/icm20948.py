@@ -10,7 +10,7 @@ From its data sheet (DS-000189 rev. 1.3; sections in brackets):
   oldest bytes and sets FIFO_OVERFLOW_INT until INT_STATUS_2 is read [8.14, 8.59]. It is empty while FIFO_RESET is set
   [8.58]; empty, it yields 0xFF.
 - The auxiliary master moves a byte of slot 4 a period after it was enabled, and those of slot 0 with each sample
-  [11.1 to 11.24].
+  [11.1 to 11.24]. DEVICE_RESET cuts off what slot 0 reads; I2C_MST_RST clears itself [8.2].
 """
 
 from collections.abc import Mapping
@@ -86,10 +86,15 @@ class Icm20948:
             if address == REG_BANK_SEL:
                 self._bank = value >> 4 & 3
             elif self._bank == 0 and address == PWR_MGMT_1 and value & 0x80:
+                if self._banks[0][USER_CTRL] & 0x20:
+                    self._master.cut_off(bytes(self._banks[3][SLV0_ADDR : SLV0_ADDR + 3]))
                 self._reset(boottime_ns() + int(RESET_S * 1e9))
                 return
             elif self._bank or address not in _READ_ONLY:
                 self._banks[self._bank][address & 0x7F] = value
+        if self._banks[0][USER_CTRL] & 0x02:
+            self._master.reset()
+            self._banks[0][USER_CTRL] &= ~0x02
         bank0, _, _, bank3 = self._banks
         if bank0[FIFO_RST] & 0x1F:
             self._fifo.clear()

@@ -12,7 +12,8 @@ From RM-MPU-6000A-00 rev. 4.2 (sections in brackets) and RM-MPU-6500A-00 rev. 2.
 - FIFO_COUNT is latched when its high byte is read [4.30]; reading FIFO_R_W does not move on to the next register, and
   yields the last byte again when the FIFO is empty [4.31].
 - An MPU-9250 or 9255 has an AK8963 behind its auxiliary master, which moves a byte of slot 4 a period after it was
-  enabled, and those of slot 0 with each sample, into the FIFO too where FIFO_EN says so.
+  enabled, and those of slot 0 with each sample, into the FIFO too where FIFO_EN says so. DEVICE_RESET cuts off what
+  slot 0 reads; I2C_MST_RST clears itself [6500: 4.35].
 """
 
 from collections.abc import Mapping
@@ -90,12 +91,16 @@ class Mpu6050:
 
     def _write_one(self, address: int, value: int) -> None:
         if address == PWR_MGMT_1 and value & 0x80:
+            if self._registers[USER_CTRL] & 0x20:
+                self._master.cut_off(bytes(self._registers[SLV0_ADDR : SLV0_ADDR + 3]))
             self._reset(boottime_ns() + int(RESET_S * 1e9))
             return
         if address == USER_CTRL:
             if value & 0x04 and not value & 0x40:
                 self._fifo.clear()
-            value &= ~0x04
+            if value & 0x02:
+                self._master.reset()
+            value &= ~0x06
         self._registers[address] = value
         if address == SLV4_CTRL and value & 0x80 and self._registers[USER_CTRL] & 0x20:
             self._registers[SLV4_CTRL] &= 0x7F
