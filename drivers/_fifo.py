@@ -95,7 +95,7 @@ class Fifo:
         self._period_ns = 1e9 / rate_hz
         self._longest_s = longest_s
         self._source: Source
-        self._capacity = 0
+        self._capacity = self._most = 0
         self._interval_ns = 0
         self._next = 0  # index of the oldest sample in the FIFO
         self._end = 0  # index after the last sample that was handed out
@@ -105,10 +105,11 @@ class Fifo:
         self._sharp = Sight(-1, 0, 0)  # the one that tells best when its newest sample was taken
         self._gap: _Gap | None = None
 
-    def begin(self, source: Source, capacity: int) -> None:
-        """Sample 0 is the next that the chip takes; the FIFO holds `capacity` samples."""
+    def begin(self, source: Source, capacity: int, *, most: int = 0) -> None:
+        """Sample 0 is the next that the chip takes; the FIFO holds `capacity` samples, in some parts up to `most`: how
+        often it is read goes by the first, what is plausible by the second."""
         self._source = source
-        self._capacity = capacity
+        self._capacity, self._most = capacity, max(capacity, most)
         self._interval_ns = int(min(self._longest_s * 1e9, _FILL * capacity * self._period_ns))
         self._restart(0)
 
@@ -172,7 +173,7 @@ class Fifo:
         """A noisy line must not invent samples."""
         newest = self._next + samples - 1
         possible = self._seen.newest + _FASTEST * (now_ns - self._seen.before_ns) / self._period_ns + 2
-        if samples > self._capacity or newest > possible:
+        if samples > self._most or newest > possible:
             raise DriverError(
                 f"{self._chip}: the FIFO claims {samples} samples, more than there can be; noise on the bus:"
                 " check pull-up resistors, shorten the cable, try a slower bus"

@@ -1,8 +1,8 @@
 """The ICM-20948 as its data sheet has it: registers in four banks, ranges, filters, and the AK09916 behind it.
 
 Sections are those of DS-000189 rev. 1.3. Second sources: SparkFun's ICM_20948 library (registers, axes of the
-magnetometer), Adafruit's CircuitPython ICM20X (banks, slots of the auxiliary master, sensitivities), and, for the
-512 bytes of the FIFO, W. Ewald's ICM20948_WE.
+magnetometer), Adafruit's CircuitPython ICM20X (banks, slots of the auxiliary master, its reset, sensitivities), and
+W. Ewald's ICM20948_WE (size of the FIFO).
 """
 
 from drivers._auxiliary import Slots
@@ -10,8 +10,9 @@ from drivers._registers import Field
 from drivers.ports.i2c import I2cDevice
 
 IDENTITY = 0xEA
-FIFO_BYTES = 512
-"""[4.17]"""
+FIFO_BYTES, FIFO_MOST_BYTES = 512, 4096
+"""What the data sheet says [4.17], and what W. Ewald found (ICM20948_WE, examples 12 and 13): only FIFO_OVERFLOW_INT
+tells whether a part that holds more than the first is full."""
 
 
 def _in(bank: int, name: str, width: int, address: int, at: tuple[int, str]) -> Field:
@@ -28,6 +29,7 @@ MASTER_RESET   = _in(0, "I2C_MST_RST",      1, 0x03, (1, "8.2"))
 CYCLED         = _in(0, "LP_CONFIG",        8, 0x05, (0, "8.3"))
 DEVICE_RESET   = _in(0, "DEVICE_RESET",     1, 0x06, (7, "8.4"))
 CLOCK          = _in(0, "CLKSEL",           3, 0x06, (0, "8.4"))
+OVERFLOW_INT_EN = _in(0, "FIFO_OVERFLOW_EN", 5, 0x12, (0, "8.9"))
 MASTER_DONE    = _in(0, "I2C_SLV4_DONE",    1, 0x17, (6, "8.11"))
 MASTER_REFUSED = _in(0, "I2C_SLV4_NACK",    1, 0x17, (4, "8.11"))
 OVERFLOW_INT   = _in(0, "FIFO_OVERFLOW_INT", 5, 0x1B, (0, "8.14"))

@@ -146,10 +146,12 @@ class Icm20948:
             chip.ACCEL_FILTERED: 1,
         }
         registers.keep(wanted, "ICM-20948")
+        registers.write({chip.OVERFLOW_INT_EN: 0x1F})  # its pin need not be connected
         time.sleep(2 / settings.actual_rate_hz)
         identity = self._identity()
         self._dtype = identity.dtype
-        self._fifo.begin(self, chip.FIFO_BYTES // self._frame.itemsize)
+        size = self._frame.itemsize
+        self._fifo.begin(self, chip.FIFO_BYTES // size, most=chip.FIFO_MOST_BYTES // size)
         return identity
 
     def read(self, timeout: float) -> Block | None:
@@ -162,7 +164,7 @@ class Icm20948:
         self._banks.choose(0)
         count = int.from_bytes(self._device.read(chip.FIFO_COUNT.address, 2), "big")
         whole, rest = divmod(count, self._frame.itemsize)
-        return Level(whole, count >= chip.FIFO_BYTES, rest)
+        return Level(whole, count >= chip.FIFO_BYTES and self.overflowed(), rest)
 
     def overflowed(self) -> bool:
         return self._registers.read(chip.OVERFLOW_INT) != 0  # latched

@@ -260,6 +260,22 @@ def test_every_mistake_is_named_at_once() -> None:
     assert names == ["accel_range_g", "address", "bus", "bus_hz", "filter_hz", "gyro_range_dps", "rate_hz"]
 
 
+def test_a_part_with_a_larger_fifo_than_the_data_sheet_says_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chip_module, "FIFO_BYTES", 4096)
+    driver, bus = simulated(monkeypatch, rate_hz=1125)
+    driver.start()
+    blocks = read_until(driver, 500)
+    bus.sleep(0.1)
+    late = read_until(driver, 1000)
+    assert late[0].count > 512 / 20
+    assert driver.counters == {"overflows": 0, "resyncs": 0}
+    got = columns(np.concatenate([block.samples for block in blocks + late])[:1000], AXES)
+    assert np.array_equal(got, Motion(1, 1125.0, lsb=LSB_8_2000).rows(0, 1000))
+    bus.sleep(0.25)
+    assert driver.read(0.2) is None
+    assert driver.counters == {"overflows": 1, "resyncs": 0}, "and more than that, too, is noticed"
+
+
 def test_settings_reach_their_registers(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, rate_hz=225, accel_range_g=2, gyro_range_dps=250, filter_hz=120)
     identity = driver.start()
@@ -268,6 +284,7 @@ def test_settings_reach_their_registers(monkeypatch: pytest.MonkeyPatch) -> None
         "mag_rate_hz": 100,
     }  # fmt: skip
     assert (bus.read(0x03, 1), bus.read(0x66, 2)) == (b"\x60", b"\x01\x1e")  # USER_CTRL, FIFO_EN_1 and 2
+    assert bus.read(0x12, 1) == b"\x1f"  # INT_ENABLE_2
     bus.write(0x7F, b"\x20")
     assert (bus.read(0x00, 2), bus.read(0x09, 1)) == (b"\x04\x11", b"\x01")  # GYRO_*, ODR_ALIGN_EN
     assert (bus.read(0x10, 2), bus.read(0x14, 1)) == (b"\x00\x04", b"\x11")  # ACCEL_*
