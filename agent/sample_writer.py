@@ -4,16 +4,16 @@ One thread for each recording, and nothing slow in it: negatives are handed to t
 elsewhere. All that came within one round goes to the kernel together.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from agent.clock import Clock
 from agent.gate import Gate
 from agent.negative import NegativeWriter
+from agent.recent import Recent
 from agent.ring import Cursor
 from agent.stream import Stream
-from agent.take import OVERLAP_NS, Take, split
+from agent.take import OVERLAP_NS, Take, fastest, span_ns, split
 from agent.takes import Takes
 from agent.worker import Worker
 from drivers import Block
@@ -39,8 +39,9 @@ class SampleWriter:
         self._wanted = False
         self.cursors: dict[str, Cursor] = {}
         """Where it is in the ring of each stream; a writer that takes over from another is given that one's."""
-        self._recent: dict[str, deque[Block]] = {stream.name: deque() for stream in streams}
+        self._recent = {stream.name: Recent() for stream in streams}
         self._begun = False
+        self._gathering = False
         self._waiting_since_ns = 0
         self._changed_since_ns = 0
 
@@ -65,6 +66,7 @@ class SampleWriter:
 
     def run(self, worker: Worker) -> None:
         """Rounds until the worker stops; then takes what the rings still hold, and finishes."""
+        self._begun = bool(self.cursors)  # what another has begun goes on at once with the streams that run on
         while not worker.wait(ROUND_S):
             self.step()
         self.step()
@@ -75,6 +77,8 @@ class SampleWriter:
         now = self._clock.boottime_ns()
         self._wanted = self._gate.step(now) and self.orders.wanted
         blocks = {stream.name: self._cursor(stream).take() for stream in self.streams}
+        for name, new in blocks.items():
+            self._recent[name].hear(new)
         self._follow(blocks, now)
         self._takes.flush(now)
 
@@ -87,7 +91,7 @@ class SampleWriter:
 
     def _follow(self, blocks: dict[str, list[Block]], now: int) -> None:
         if self._takes.current is not None:
-            self._watch(self._takes.current, now)
+            self._watch(self._takes.current, now, blocks)
         if self._takes.current is None and self._wanted and self._ready(now):
             self._open(self._running(), now, blocks)
         if self._takes.current is not None and self._gate.on:
@@ -96,71 +100,132 @@ class SampleWriter:
             for block in blocks[stream.name]:
                 self._write(stream, block)
             self._remember(stream, blocks[stream.name])
+        self._settle()
         if not self._wanted:
+            self._give_up()
             self._takes.cut("schedule" if self.orders.wanted else "command")
             self._waiting_since_ns, self._begun = 0, False
 
     def _running(self) -> list[Stream]:
-        return [stream for stream in self.streams if stream.state == "running" and stream.identity is not None]
+        """Those to record: what runs, but for the fastest where it brings nothing, for a capture goes by its clock."""
+        running = [stream for stream in self.streams if stream.state == "running" and stream.identity is not None]
+        now = self._clock.boottime_ns()
+        while len(running) > 1 and self._recent[(lead := _lead_of(running)).name].silent(now):
+            running.remove(lead)
+        return running
 
     def _ready(self, now: int) -> bool:
         """Whether a capture may begin: all streams run, or some do and the others have had their time."""
+        self._gathering = False
         if not self._takes.possible(now):
             return False
         self._waiting_since_ns = self._waiting_since_ns or now
         patient = now - self._waiting_since_ns < _GATHER_NS and not self._begun
         running = self._running()
-        return bool(running) and not (patient and len(running) < len(self.streams))
+        self._gathering = patient and len(running) < len(self.streams)
+        return bool(running) and not self._gathering
 
-    def _watch(self, take: Take, now: int) -> None:
+    def _watch(self, take: Take, now: int, blocks: Mapping[str, list[Block]]) -> None:
         """Cuts where streams came or went, where the lead is silent though time is up, where the disk is full."""
         running = self._running()
+        if now - take.begun_ns > _CHANGED_NS and any(s not in take.streams and blocks[s.name] for s in running):
+            self._cut("streams changed")  # at once, so that what it brings is in the next one
+            return
         if not running or (running == take.streams and [s.identity for s in running] == take.identities):
             self._changed_since_ns = 0
         elif not self._changed_since_ns:
             self._changed_since_ns = now
         elif now - self._changed_since_ns > _CHANGED_NS:
             self._changed_since_ns = 0
-            self._takes.cut("streams changed")
+            self._cut("streams changed")
             return
         if self.settings.length_s and now - take.begun_ns > (self.settings.length_s + 5) * 1e9 and not take.empty:
-            self._takes.cut("length")
+            self._cut("length")
         elif self._takes.full():
-            self._takes.cut("disk")
+            self._cut("disk")
+
+    def _cut(self, reason: str) -> None:
+        """Ends the current take. Where its lead brought nothing, it goes by the clock of the others, and has it all."""
+        self._settle()
+        take = self._takes.current
+        if take is not None and take.first is None and not take.empty:
+            for stream in take.streams:
+                self._recent[stream.name].settle_all()
+        self._takes.cut(reason)
 
     def _open(self, streams: list[Stream], begun_ns: int, blocks: dict[str, list[Block]]) -> None:
-        """A new take; in `blocks` the slower streams get what they sent just before, the lead keeps what is new."""
+        """A new take, which begins with what its lead brought and no capture has yet.
+
+        In `blocks` the lead gets that, and the slower streams what they sent just before, and the last one before that.
+        """
+        lead = _lead_of(streams)
+        free = self._recent[lead.name].freed()
+        if free and lead.identity is not None:
+            begun_ns = min(begun_ns, free[0].observed_ns - span_ns(free[0], lead.identity))
+        self._write_early([stream for stream in streams if stream is not lead], begun_ns)
         take = self._takes.open(streams, begun_ns)
         if take is None:
             return
-        for place, stream in enumerate(streams):
-            if place != take.lead:
-                recent = [*self._recent[stream.name], *blocks[stream.name]]
-                blocks[stream.name] = [b for b in recent if b.observed_ns >= begun_ns - OVERLAP_NS]
-                self._recent[stream.name].clear()
+        for stream in streams:
+            if stream is lead:
+                blocks[stream.name] = [*free, *blocks[stream.name]]
+            else:
+                blocks[stream.name] = self._recent[stream.name].since(begun_ns, blocks[stream.name])
+            self._recent[stream.name].clear()
         take.until_ns = self._gate.until_ns
         self._begun = True
+
+    def _write_early(self, streams: Sequence[Stream], begun_ns: int) -> None:
+        """A capture for itself of what slower streams brought before the next one begins, while the lead was silent.
+
+        What they brought before the recording began is only counted.
+        """
+        freed = [(stream, block) for stream in streams for block in self._recent[stream.name].freed()]
+        early = [(stream, block) for stream, block in freed if block.observed_ns < begun_ns]
+        since_ns = min((block.observed_ns for _, block in early), default=begun_ns)
+        take = None
+        if self._begun and begun_ns - since_ns > OVERLAP_NS:
+            take = self._takes.open([stream for stream in streams if any(stream is one for one, _ in early)], since_ns)
+        for stream, block in early:
+            if take is None or not take.fits(stream, block):
+                self._takes.unrecorded += block.count
+            else:
+                take.write(stream, block)
+                self._takes.samples += block.count if stream is take.streams[take.lead] else 0
+            self._recent[stream.name].settle(block.observed_ns)
+        self._takes.cut("streams changed")
 
     def _write(self, stream: Stream, block: Block) -> None:
         for take in self._takes.closing:
             if take.fits(stream, block) and stream is not take.streams[take.lead]:
                 take.write(stream, block)
         current = self._takes.current
-        if current is not None and stream in current.streams and not current.fits(stream, block):
+        if current is not None and self._ends(current, stream, block):
             self._next("streams changed")
             current = self._takes.current
-        if current is None:
+        if current is None and self._gathering:
+            self._recent[stream.name].free(block)
+        elif current is None:
             self._takes.unrecorded += block.count if self._wanted else 0
-            return
-        if stream not in current.streams:
-            return
-        if not current.fits(stream, block):
+        elif stream not in current.streams and _lead_of([*current.streams, stream]) is stream:
+            self._recent[stream.name].free(block)  # the next capture, by its clock, will begin with it
+        elif not current.fits(stream, block):
             self._takes.unrecorded += block.count
-            return
-        if stream is not current.streams[current.lead]:
+        elif stream is not current.streams[current.lead]:
             current.write(stream, block)
-            return
-        self._lead(stream, block)
+            self._recent[stream.name].free(block)  # until the lead comes as far
+        else:
+            self._lead(stream, block)
+
+    def _ends(self, take: Take, stream: Stream, block: Block) -> bool:
+        """Whether the capture ends before this block: of other hardware, or of a lead that brought nothing before."""
+        if stream not in take.streams:
+            return False
+        if not take.fits(stream, block):
+            return True
+        if stream is not take.streams[take.lead] or take.first is not None or take.empty:
+            return False
+        return block.observed_ns - span_ns(block, stream.identity_at(block.segment)) > take.begun_ns + OVERLAP_NS
 
     def _lead(self, stream: Stream, block: Block) -> None:
         """A block of the fastest stream, cut at the very sample where a capture ends and the next begins."""
@@ -183,7 +248,7 @@ class SampleWriter:
     def _next(self, reason: str) -> None:
         """Cuts at this very sample and, unless one length was asked for, goes on in a new negative."""
         last = self._takes.current
-        self._takes.cut(reason)
+        self._cut(reason)
         self._wanted = self._wanted and self.orders.wanted
         if last is None or not self._wanted:
             return
@@ -197,16 +262,32 @@ class SampleWriter:
             for stream in take.streams:
                 for block in blocks[stream.name]:
                     take.write(stream, block)
+                    self._takes.samples += block.count if stream is take.streams[take.lead] else 0
                 self._remember(stream, blocks[stream.name])
 
-    def _remember(self, stream: Stream, blocks: list[Block]) -> None:
-        """Keeps the last second of each stream, for the capture that may follow."""
-        if len(self.streams) == 1 or not blocks:
+    def _settle(self) -> None:
+        """What slower streams brought belongs to the capture as far as its lead has come."""
+        take = self._takes.current
+        if take is None or not take.led_ns:
             return
-        recent = self._recent[stream.name]
-        recent.extend(blocks)
-        while recent[0].observed_ns < recent[-1].observed_ns - OVERLAP_NS:
-            recent.popleft()
+        for stream in take.streams:
+            if stream is take.streams[take.lead]:
+                self._recent[stream.name].settle_all()
+            else:
+                self._recent[stream.name].settle(take.led_ns)
+
+    def _give_up(self) -> None:
+        """Nothing follows: what no capture has is counted, but for what came in the last moment."""
+        for recent in self._recent.values():
+            free = recent.freed()
+            if free and (self._gathering or free[-1].observed_ns - free[0].observed_ns > OVERLAP_NS):
+                self._takes.unrecorded += sum(block.count for block in free)
+            recent.settle_all()
+
+    def _remember(self, stream: Stream, blocks: list[Block]) -> None:
+        """Keeps what the capture that may follow will want."""
+        if len(self.streams) > 1:
+            self._takes.unrecorded += self._recent[stream.name].keep(blocks)
 
     def health(self) -> dict[str, Any]:
         """Counters, and what its schedule says."""
@@ -214,3 +295,8 @@ class SampleWriter:
         if not found["state"]:
             found["state"] = "idle" if not self.orders.wanted else "waiting" if self._gate.on else "scheduled"
         return {**found, "schedule": self._gate.health()}
+
+
+def _lead_of(streams: Sequence[Stream]) -> Stream:
+    """The fastest of these, whose hardware is known."""
+    return streams[fastest([stream.identity for stream in streams if stream.identity is not None])]

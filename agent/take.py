@@ -20,6 +20,10 @@ OVERLAP_NS = 1_000_000_000
 """How much of the slower streams two captures in a row share, so that the columns of both reach their edges."""
 
 
+_LATEST_NS = 20_000_000_000
+"""How long a capture waits for a packet of a slower stream, at most."""
+
+
 @dataclasses.dataclass
 class Take:
     """One negative being written. Its lead is the fastest stream: on its clock the capture begins, is cut and ends."""
@@ -37,8 +41,10 @@ class Take:
     """Of these, handed to the kernel."""
     others: int = 0
     """Samples of the other streams later than what they share with the capture before."""
-    closes_ns: int = 0
-    """When the slower streams have had their time after the cut; 0 while it is not cut."""
+    led_ns: int = 0
+    """When the newest sample of the lead was observed; 0 before the first."""
+    cut_ns: int = 0
+    """When it was cut; 0 while it is not. Its slower streams may still bring what belongs here."""
     reason: str = ""
     since: int | None = None
     """Index with which the lead should begin: what is missing from there on is counted. None: with what comes first."""
@@ -46,6 +52,10 @@ class Take:
     """What began it, as the sidecar has it."""
     until_ns: int | None = None
     """When the schedule ends it, as far as is known."""
+
+    def __post_init__(self) -> None:
+        self._seen_ns = [0] * len(self.streams)
+        self._every_ns = [0] * len(self.streams)
 
     def fits(self, stream: Stream, block: Block) -> bool:
         """Whether the block is of a stream of this take, and was read from the same hardware."""
@@ -57,15 +67,31 @@ class Take:
         """Appends a block of one of its streams."""
         place = self.streams.index(stream)
         self.negative.write(place, block)
+        self._seen_ns[place] = block.observed_ns
+        self._every_ns[place] = max(self._every_ns[place], span_ns(block, self.identities[place]))
         if place == self.lead:
+            self.led_ns = block.observed_ns
             if self.first is None:
                 self.first = block.first
-                age_ns = int((block.newest - block.first) * 1e9 / max(self.identities[place].rate_hz, 1e-3))
-                self.begun_ns = min(self.begun_ns, block.observed_ns - age_ns)
+                self.begun_ns = min(self.begun_ns, block.observed_ns - span_ns(block, self.identities[place]))
             self.end = block.end
             self.samples += block.count
         elif block.observed_ns > self.begun_ns + OVERLAP_NS:
             self.others += block.count
+
+    def whole(self, now_ns: int) -> bool:
+        """Whether its slower streams have brought what they took before the cut, or have had their time."""
+        since_ns = now_ns - self.cut_ns
+        if len(self.streams) == 1 or self.first is None:
+            return True
+        late = [
+            every_ns
+            for place, (stream, seen_ns, every_ns) in enumerate(
+                zip(self.streams, self._seen_ns, self._every_ns, strict=True)
+            )
+            if place != self.lead and stream.state == "running" and seen_ns < self.cut_ns
+        ]
+        return since_ns >= OVERLAP_NS // 2 and all(since_ns > min(2 * every_ns, _LATEST_NS) for every_ns in late)
 
     @property
     def empty(self) -> bool:
@@ -164,6 +190,11 @@ def open_take(
     }
     negative = NegativeWriter(folder / f"{name}.negative.part", head)
     return Take(negative, list(streams), identities, lead, begun_ns, trigger=trigger)
+
+
+def span_ns(block: Block, identity: Identity) -> int:
+    """Time from the block's first sample to the newest that had been taken when it was observed."""
+    return int((block.newest - block.first) * 1e9 / max(identity.rate_hz, 1e-3))
 
 
 def fastest(identities: Sequence[Identity]) -> int:

@@ -13,7 +13,7 @@ from agent.negative import NegativeWriter
 from agent.recording import Orders, RecordingSettings
 from agent.stream import Stream
 from agent.surroundings import Surroundings
-from agent.take import OVERLAP_NS, Take, mismatch, open_take
+from agent.take import Take, mismatch, open_take
 
 _REST_NS = 5_000_000_000
 """How long nothing is tried after the disk took no more."""
@@ -107,7 +107,7 @@ class Takes:
         except OSError as error:
             self._fail(error)
             self.cut("disk")
-        for take in [take for take in self.closing if now_ns >= take.closes_ns]:
+        for take in [take for take in self.closing if take.whole(now_ns)]:
             self._finish(take)
             self.closing.remove(take)
 
@@ -116,7 +116,7 @@ class Takes:
         take, self.current = self.current, None
         if take is not None:
             take.reason = reason
-            take.closes_ns = self._clock.boottime_ns() + (OVERLAP_NS // 2 if len(take.streams) > 1 else 0)
+            take.cut_ns = self._clock.boottime_ns()
             self.closing.append(take)
             if reason == "length" and self.orders.once:
                 self.orders.end()

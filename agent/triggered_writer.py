@@ -200,9 +200,8 @@ class TriggeredWriter:
                 continue
             for block in self.cursors[stream.name].take():
                 for take in self._takes.all():
-                    begun_ns, until_ns = take.begun_ns - OVERLAP_NS, take.closes_ns or block.observed_ns
                     lead = stream is take.streams[take.lead]
-                    if not lead and take.fits(stream, block) and begun_ns <= block.observed_ns <= until_ns:
+                    if not lead and take.fits(stream, block) and block.observed_ns >= take.begun_ns - OVERLAP_NS:
                         take.write(stream, block)
         if not self._takes.all():
             self._dropped += sum(cursor.dropped for cursor in self.cursors.values())

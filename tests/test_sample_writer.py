@@ -1,5 +1,6 @@
 """The sample writer: takes begin, are cut at the very sample, follow on one another, and lose nothing in between."""
 
+import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from agent.sample_writer import SampleWriter
 from agent.schedule import Schedule
 from agent.stream import Stream
 from agent.takes import Takes
+from agent.worker import Worker
 from drivers import Block, Channel, Identity
 
 MS = 1_000_000
@@ -119,6 +121,13 @@ def values(path: Path, place: int = 0) -> list[int]:
     return [int(v) for at, block in reader.blocks() if at == place for v in block.samples[name]]
 
 
+def developed(b: Bench, name: str) -> list[int]:
+    """All samples of a stream that its captures have, as they are developed."""
+    tracks = [track for path in b.finished for track in Film.scan(path).tracks if track.name == name]
+    column = b.streams[name].identity.channels[0].name  # type: ignore[union-attr]
+    return [int(value) for track in tracks for chunk in track.chunks() for value in chunk.samples[column]]
+
+
 def test_captures_of_a_number_of_samples_are_cut_at_the_very_sample(bench: Make) -> None:
     b = bench({"s": FAST}, length_samples=250, length_s=0)
     b.run(1.0, "s")
@@ -173,11 +182,24 @@ def test_it_waits_for_all_streams_and_begins_without_one_that_stays_away(bench: 
     b.unplug("slow")
     b.run(9.0, "fast")
     assert b.writer.health()["state"] == "waiting"
-    assert b.writer.health()["unrecorded"] == 9000
     b.run(3.0, "fast")
     b.end()
     (path,) = b.finished
     assert [stream["name"] for stream in NegativeReader(path).head["streams"]] == ["fast"]
+    assert values(path) == list(range(12_000)), "and with what came while it waited"
+    assert b.takes.unrecorded == 0
+
+
+def test_what_a_slower_stream_brought_before_the_fastest_began_is_counted(bench: Make) -> None:
+    b = bench({"slow": SLOW, "fast": FAST}, length_s=0)
+    b.unplug("fast")
+    b.run(4.0, "slow")
+    b.plug("fast", FAST)
+    b.run(2.0, "slow", "fast")
+    b.end()
+    assert developed(b, "fast") == list(range(2000))
+    assert developed(b, "slow")[-200:] == list(range(400, 600))
+    assert b.takes.unrecorded == 400
 
 
 def test_a_stream_that_comes_back_begins_a_new_capture_with_it(bench: Make) -> None:
@@ -308,17 +330,92 @@ def test_a_trigger_whose_stream_falls_silent_takes_no_second_length(bench: Make)
     assert [len(values(path)) for path in b.finished] == [500]
 
 
-def test_what_slower_streams_bring_while_the_fastest_is_silent_is_kept(bench: Make) -> None:
-    b = bench({"fast": FAST, "slow": SLOW}, length_s=2.0)
-    b.run(2.0, "fast", "slow")
-    b.run(30.0, "slow")
-    b.run(2.0, "fast", "slow")
+@pytest.mark.parametrize("silent_s", [3.0, 5.5, 30.0])
+@pytest.mark.parametrize("more", [{"length_s": 2.0}, {"length_s": 0, "length_samples": 2500}, {"length_s": 60.0}])
+def test_what_slower_streams_bring_while_the_fastest_is_silent_is_kept(
+    bench: Make, silent_s: float, more: dict[str, Any]
+) -> None:
+    b = bench({"fast": FAST, "slow": SLOW}, **more)
+    b.run(2.2, "fast", "slow")
+    b.run(silent_s, "slow")
+    missing = round(silent_s * 1000)
+    b.feed("fast", 1, lost=missing)
+    b.run(2.2, "fast", "slow")
     b.end()
-    assert sorted({v for path in b.finished for v in values(path, 1)}) == list(range(3400))
-    assert sorted(v for path in b.finished for v in values(path, 0)) == list(range(4000))
-    assert max(_read(path).end["ranges"][0] is None for path in b.finished), "one of them has no sample of the fastest"
-    for path in b.finished:
-        assert Film.scan(path).samples > 0
+    assert [value & 0xFFFF for value in developed(b, "fast")] == [*range(2200), *range(2200 + missing, b.next["fast"])]
+    slow = developed(b, "slow")
+    assert set(slow) == set(range(b.next["slow"]))
+    assert len(slow) - len(set(slow)) <= 30, "of which hardly any are in two captures"
+    assert b.takes.unrecorded == 0
+
+
+@pytest.mark.parametrize("away_s", [0.5, 1.5, 5.0])
+def test_all_that_was_read_is_kept_where_the_fastest_is_lost_and_comes_back(bench: Make, away_s: float) -> None:
+    b = bench({"fast": FAST, "slow": SLOW}, length_s=20.0)
+    b.run(2.0, "fast", "slow")
+    b.unplug("fast")
+    b.run(away_s, "slow")
+    b.plug("fast", FAST)
+    b.run(4.0, "fast", "slow")
+    b.end()
+    assert developed(b, "fast") == list(range(6000))
+    assert set(developed(b, "slow")) == set(range(b.next["slow"]))
+    assert b.takes.unrecorded == 0
+
+
+def test_packets_of_a_slower_stream_that_come_long_after_the_cut_belong_to_both_sides_of_it(bench: Make) -> None:
+    packets = Identity("Packets", 10.0, (Channel("Y"),))
+    b = bench(
+        {"fast": dataclasses.replace(FAST, channels=(Channel("X", dtype="<i4"),)), "slow": packets}, length_s=10.0
+    )
+    for round_ in range(64 * 10):
+        if round_ % 32 == 31:
+            b.feed("slow", 32)
+        b.run(0.1, "fast")
+    b.end()
+    assert developed(b, "fast") == list(range(64_000))
+    assert set(developed(b, "slow")) == set(range(b.next["slow"]))
+
+
+def test_a_slow_value_is_known_from_the_first_row_on(bench: Make) -> None:
+    rare = Identity("Rare", 0.1, (Channel("Y"),))
+    b = bench({"fast": FAST, "slow": rare}, length_s=7.0)
+    b.feed("slow", 1)
+    for _ in range(6):
+        b.run(10.0, "fast")
+        b.feed("slow", 1)
+    b.end()
+    for path in b.finished[1:-1]:
+        for rows in Film.scan(path).rows():
+            assert rows.present[1] is None or rows.present[1].all()
+
+
+def test_one_that_takes_over_goes_on_at_once_with_what_runs(bench: Make) -> None:
+    b = bench({"fast": FAST, "slow": SLOW}, length_s=0)
+    b.run(1.0, "fast", "slow")
+    b.takes.stop()
+    b.unplug("fast")
+
+    class Minute(Worker):
+        """Five seconds of the slow stream alone, then one of both."""
+
+        rounds = 0
+
+        def wait(self, seconds: float) -> bool:
+            self.rounds += 1
+            b.clock.now_ns += 100 * MS
+            b.feed("slow", 10)
+            if self.rounds == 50:
+                b.plug("fast", FAST)
+            if self.rounds > 50:
+                b.feed("fast", 100)
+            return self.rounds == 60
+
+    after = SampleWriter(list(b.streams.values()), b.takes, clock=b.clock, gate=Gate(None, b.clock))
+    after.cursors.update(b.writer.cursors)
+    after.run(Minute("test", lambda worker: None, lambda name, error: None, silence_s=60.0))
+    assert developed(b, "fast") == list(range(b.next["fast"]))
+    assert set(developed(b, "slow")) == set(range(b.next["slow"]))
 
 
 def test_a_negative_that_cannot_be_begun_amid_a_round_is_counted(bench: Make, monkeypatch: pytest.MonkeyPatch) -> None:
