@@ -2,7 +2,8 @@
 
 Sections are those of the LSM6DSO's data sheet (DS12140), or of the LSM6DSL's (DocID028475), whose registers the
 LSM6DS3TR-C has, where it says DSL. Second sources: Linux, drivers/iio/imu/st_lsm6dsx (registers, sensitivities, FIFO
-sizes, tags, identities); rvanee/Arduino_LSM6DSOX (status bits); adafruit/Adafruit_CircuitPython_LSM6DS (ranges, rates).
+sizes, tags, identities); rvanee/Arduino_LSM6DSOX (status bits); adafruit/Adafruit_CircuitPython_LSM6DS (ranges, rates,
+and those of the LSM6DSO32).
 """
 
 from typing import NamedTuple
@@ -24,9 +25,11 @@ PARTS = {
     0x69: Part("LSM6DS3", False, 682, 1660),
     0x6A: Part("LSM6DS3TR-C", False, 341, 6660),  # LSM6DSL, LSM6DSM and ISM330DLC say the same
     0x6B: Part("ISM330DHCX", True, 256, 6660),  # and LSM6DSR
-    0x6C: Part("LSM6DSOX", True, 256, 6660),  # and LSM6DSO
+    0x6C: Part("LSM6DSOX", True, 256, 6660),  # and LSM6DSO, and LSM6DSO32
 }
 """By WHO_AM_I. FIFO: 512 tagged words; 4 kbyte, of the LSM6DS3 8 kbyte."""
+DSO32, SAYS_DSOX = "LSM6DSO32", 0x6C
+"""A part that WHO_AM_I does not tell from an LSM6DSOX; only its FS_XL means something else."""
 
 # fmt: off
 #                          name            width addr  shift section
@@ -59,5 +62,7 @@ RATES_HZ = (12.5, 26.0, 52.0, 104.0, 208.0, 416.0, 833.0, 1660.0, 3330.0, 6660.0
 """For ODR_XL, ODR_G, BDR_XL, BDR_GY and ODR_FIFO from 1 on."""
 ACCEL_RANGES_G = {2: (0, 0.061e-3), 4: (2, 0.122e-3), 8: (3, 0.244e-3), 16: (1, 0.488e-3)}
 """FS_XL, and g of a LSB [4.1]."""
+DSO32_ACCEL_RANGES_G = {4: (0, 0.122e-3), 8: (2, 0.244e-3), 16: (3, 0.488e-3), 32: (1, 0.976e-3)}
+"""The same of an LSM6DSO32."""
 GYRO_RANGES_DPS = {125: (1, 4.375e-3), 250: (0, 8.75e-3), 500: (2, 17.5e-3), 1000: (4, 35e-3), 2000: (6, 70e-3)}
 """FS_G with FS_125, and degrees/s of a LSB [4.1]."""

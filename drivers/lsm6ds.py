@@ -13,6 +13,8 @@ from drivers._lsm6ds import (
     BDU,
     DEC_FIFO_GYRO,
     DEC_FIFO_XL,
+    DSO32,
+    DSO32_ACCEL_RANGES_G,
     FS_G,
     FS_XL,
     FUNC_CFG_ACCESS,
@@ -22,6 +24,7 @@ from drivers._lsm6ds import (
     ODR_XL,
     PARTS,
     RATES_HZ,
+    SAYS_DSOX,
     SW_RESET,
     WHO_AM_I,
     Part,
@@ -35,7 +38,10 @@ _RESET_S = 0.02  # 50 us, and 15 ms where the trimming is loaded anew
 _SETTLE_S = 0.08  # the gyroscope turns on in 70 ms at most [4.1]
 _SETTLE_SAMPLES = 3  # that the filters spoil
 _SAMPLE_BYTES = 14  # on the bus: two tagged words
-HALLMARKS = (Hallmark((0x6A, 0x6B), WHO_AM_I.address, {bytes([who]): part.model for who, part in PARTS.items()}),)
+_RANGES_G = tuple(ACCEL_RANGES_G | DSO32_ACCEL_RANGES_G)
+_SAID = {bytes([who]): part.model for who, part in PARTS.items()}
+_SAID[bytes([SAYS_DSOX])] = f"LSM6DSO, LSM6DSOX or {DSO32}"
+HALLMARKS = (Hallmark((0x6A, 0x6B), WHO_AM_I.address, _SAID),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +51,12 @@ class VirtualLsm(Virtual):
     who_am_i: int = option(
         "what its WHO_AM_I register says: 105 LSM6DS3, 106 LSM6DS3TR-C, 107 ISM330DHCX, 108 LSM6DSOX", 0x6C, at_most=255
     )
+    part: str = option(f'"{DSO32}": it is one, which says that it is an LSM6DSOX', "", choices=("", DSO32))
 
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What TOML says of one LSM6DS3, LSM6DS3TR-C, LSM6DSL, LSM6DSM, LSM6DSO, LSM6DSOX, LSM6DSR or ISM330DHCX on I2C."""
+    """What TOML says of one LSM6DS3, DS3TR-C, DSL, DSM, DSO, DSOX, DSO32, DSR or ISM330DHCX on I2C."""
 
     bus: int | str = option('number of the I2C bus, its path such as "/dev/i2c-1", or "virtual"', 1, at_least=0)
     address: int = option("I2C address: 0x6A, or 0x6B with SA0 high", 0x6A, choices=(0x6A, 0x6B))
@@ -59,15 +66,34 @@ class Settings:
         at_least=10_000,
         at_most=1_000_000,
     )
+    part: str = option(
+        f'"{DSO32}" where it is one, which passes for an LSM6DSOX, with half of each acceleration; else empty',
+        "",
+        choices=("", DSO32),
+    )
     rate_hz: float = option("samples a second", 104.0, choices=RATES_HZ)
-    accel_range_g: int = option("accelerations from minus to plus this many g", 8, choices=tuple(ACCEL_RANGES_G))
+    accel_range_g: int = option(
+        f"accelerations from minus to plus this many g; 32 only, and 2 not, of an {DSO32}",
+        8,
+        choices=_RANGES_G,
+    )
     gyro_range_dps: int = option(
         "rotations from minus to plus this many degrees/s", 2000, choices=tuple(GYRO_RANGES_DPS)
     )
     virtual: VirtualLsm = option("options of the virtual chip", factory=VirtualLsm)
 
     def __post_init__(self) -> None:
-        check(self, *_bus.mistakes(self.bus, self.bus_hz, self.rate_hz, _SAMPLE_BYTES))
+        mistakes = _bus.mistakes(self.bus, self.bus_hz, self.rate_hz, _SAMPLE_BYTES)
+        if self.accel_range_g in _RANGES_G and self.accel_range_g not in self.accel_ranges_g:
+            which = f"of an {DSO32}" if self.part == DSO32 else f'unless part = "{DSO32}"'
+            ranges = ", ".join(map(str, self.accel_ranges_g))
+            mistakes.append(("accel_range_g", self.accel_range_g, f"one of {ranges} {which}"))
+        check(self, *mistakes)
+
+    @property
+    def accel_ranges_g(self) -> dict[int, tuple[int, float]]:
+        """FS_XL, and g of a LSB, of the ranges that this part has."""
+        return DSO32_ACCEL_RANGES_G if self.part == DSO32 else ACCEL_RANGES_G
 
     def expects(self) -> tuple[float, int]:
         """Samples a second, and bytes of each, for estimates."""
@@ -97,7 +123,7 @@ class Lsm6ds:
         rate_code = 1 + RATES_HZ.index(settings.rate_hz)
         wanted: dict[Field, int] = {
             ODR_XL: rate_code,
-            FS_XL: ACCEL_RANGES_G[settings.accel_range_g][0],
+            FS_XL: settings.accel_ranges_g[settings.accel_range_g][0],
             ODR_G: rate_code,
             FS_G: GYRO_RANGES_DPS[settings.gyro_range_dps][0],
         }
@@ -126,6 +152,13 @@ class Lsm6ds:
                 " another chip has this address, or the wiring is bad"
             )
         part = PARTS[answer]
+        if self._settings.part and answer != SAYS_DSOX:
+            raise DriverError(
+                f"lsm6ds: WHO_AM_I says 0x{answer:02x}, an {part.model}, and an {DSO32} says 0x{SAYS_DSOX:02x};"
+                " take part out of its settings"
+            )
+        if self._settings.part:
+            part = part._replace(model=self._settings.part)
         if self._settings.rate_hz > part.fastest_hz:
             raise DriverError(
                 f"lsm6ds: the gyroscope of this {part.model} has at most {part.fastest_hz:g} samples a second;"
@@ -143,7 +176,7 @@ class Lsm6ds:
 
     def _identity(self, part: Part) -> Identity:
         settings = self._settings
-        g, dps = ACCEL_RANGES_G[settings.accel_range_g][1], GYRO_RANGES_DPS[settings.gyro_range_dps][1]
+        g, dps = settings.accel_ranges_g[settings.accel_range_g][1], GYRO_RANGES_DPS[settings.gyro_range_dps][1]
         channels = [Channel(f"Accelerometer{axis}", "g", scale=g) for axis in "XYZ"]
         channels += [Channel(f"Gyroscope{axis}", "deg/s", scale=dps) for axis in "XYZ"]
         setup = {"accel_range_g": settings.accel_range_g, "gyro_range_dps": settings.gyro_range_dps}

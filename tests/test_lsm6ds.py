@@ -309,18 +309,20 @@ def test_a_full_fifo_without_tags_counts_nothing_until_it_is_read(monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "who_am_i"), [("lsm6dsox", "LSM6DSOX", 0x6C), ("lsm6ds3trc", "LSM6DS3TRC", 0x6A)]
+    ("module", "who_am_i", "part", "lowest_g"),
+    [("lsm6dsox", 0x6C, "", 2), ("lsm6ds3trc", 0x6A, "", 2), ("lsm6dso32", 0x6C, "LSM6DSO32", 4)],
 )
 def test_a_driver_by_other_authors_reads_the_same_values(
-    module: str, name: str, who_am_i: int, theirs: Theirs, tmp_path: Path
+    module: str, who_am_i: int, part: str, lowest_g: int, theirs: Theirs, tmp_path: Path
 ) -> None:
     adafruit = theirs(f"adafruit_lsm6ds.{module}")
     family = theirs("adafruit_lsm6ds")
     still = (0.5, -0.25, 0.75, 10.0, -20.0, 30.0)
     file = tmp_path / "still.csv"
     file.write_text(",".join(COLUMNS) + "\n" + ",".join(map(str, still)) + "\n")
-    chip = Chip(VirtualLsm(who_am_i=who_am_i, replay=str(file)).document())
-    sensor = getattr(adafruit, name)(theirs.plug(_0x6A=chip))
-    sensor.accelerometer_range, sensor.gyro_range = family.AccelRange.RANGE_2G, family.GyroRange.RANGE_500_DPS
-    assert np.array(sensor.acceleration) / 9.80665 == pytest.approx(still[:3], abs=0.031e-3)
+    chip = Chip(VirtualLsm(who_am_i=who_am_i, part=part, replay=str(file)).document())
+    sensor = getattr(adafruit, module.upper())(theirs.plug(_0x6A=chip))
+    sensor.accelerometer_range = getattr(family.AccelRange, f"RANGE_{lowest_g}G")
+    sensor.gyro_range = family.GyroRange.RANGE_500_DPS
+    assert np.array(sensor.acceleration) / 9.80665 == pytest.approx(still[:3], abs=0.0155e-3 * lowest_g)
     assert np.degrees(sensor.gyro) == pytest.approx(still[3:], abs=8.8e-3)

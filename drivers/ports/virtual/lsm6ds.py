@@ -1,4 +1,4 @@
-"""A virtual LSM6DS3, LSM6DS3TR-C, LSM6DSO(X) or ISM330DHCX, register by register: its FIFO fills with time.
+"""A virtual LSM6DS3, LSM6DS3TR-C, LSM6DSO(X), LSM6DSO32 or ISM330DHCX, register by register: its FIFO fills with time.
 
 From the LSM6DSO's data sheet (DS12140; sections in brackets) and the LSM6DSL's (DocID028475, "DSL"), checked against
 the readings of Linux (st_lsm6dsx) and others (rvanee/Arduino_LSM6DSOX; Adafruit's driver, in the test):
@@ -35,6 +35,7 @@ FIFO_STATUS1, FIFO_STATUS4, FIFO_DATA_OUT, FIFO_OUT_TAG = 0x3A, 0x3D, 0x3E, 0x78
 _READ_ONLY = {WHO_AM_I, *range(STATUS_REG, OUTZ_H_A + 1), *range(FIFO_STATUS1, FIFO_DATA_OUT + 2), *range(0x78, 0x7F)}
 _ODR_HZ = (0.0, 12.5, 26.0, 52.0, 104.0, 208.0, 416.0, 833.0, 1660.0, 3330.0, 6660.0)
 _ACCEL_LSB = tuple(1000 / mg for mg in (0.061, 0.488, 0.122, 0.244))
+_DSO32_ACCEL_LSB = tuple(1000 / mg for mg in (0.122, 0.976, 0.244, 0.488))
 _GYRO_LSB = tuple(1000 / mdps for mdps in (8.75, 4.375, 17.5, 4.375, 35.0, 4.375, 70.0, 4.375))  # FS_125 overrules
 _BYPASS, _CONTINUOUS = 0, 6
 _TAG_BYTES = np.array([[code << 3 | slot << 1 for code in (1, 2)] for slot in range(4)])
@@ -42,10 +43,11 @@ _PAIR = np.dtype([("tag", "|u1"), ("xyz", "<i2", 3)])
 
 
 class Lsm6ds:
-    """The chip; `document` is a `Virtual`'s with `who_am_i`. Time passes when it is written or read."""
+    """The chip; `document` is a `Virtual`'s with `who_am_i` and `part`. Time passes when it is written or read."""
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._who_am_i = int(document["who_am_i"])
+        self._accel_lsb = _DSO32_ACCEL_LSB if document["part"] == "LSM6DSO32" else _ACCEL_LSB
         self._tagged = self._who_am_i not in (0x69, 0x6A)
         self._word = 7 if self._tagged else 2
         self._words = 512 if self._tagged else 4096 if self._who_am_i == 0x69 else 2048
@@ -87,7 +89,7 @@ class Lsm6ds:
         if starts or (self._batching and not self._fifo_begun):
             self._begun_ns, self._taken, self._motion_rate_hz = boottime_ns(), 0, rate_hz
             self._fifo_begun = self._batching
-        ranges = _ACCEL_LSB[self._registers[CTRL1_XL] >> 2 & 3], _GYRO_LSB[self._registers[CTRL2_G] >> 1 & 7]
+        ranges = self._accel_lsb[self._registers[CTRL1_XL] >> 2 & 3], _GYRO_LSB[self._registers[CTRL2_G] >> 1 & 7]
         if self._begun_ns and (self._motion_rate_hz, ranges) != self._felt:
             self._felt = self._motion_rate_hz, ranges
             self._motion = self._motion.at(*self._felt)
