@@ -60,10 +60,14 @@ def lead(document: Document) -> Mapping[str, Any]:
 def extent(document: Document) -> tuple[int, int, float]:
     """(index of the first sample, index behind the last, samples a second) as the payload counts. ValueError."""
     stream = lead(document)
+    return int(stream["first"]), end_of(stream), float(stream["rate_hz"]["measured"] or stream["rate_hz"]["nominal"])
+
+
+def end_of(stream: Mapping[str, Any]) -> int:
+    """The index behind the last of a sidecar's stream. What was lost before its first sample lies before that."""
     first = int(stream["first"])
-    missing = sum(int(gap["samples"]) for gap in stream["gaps"])
-    rate_hz = float(stream["rate_hz"]["measured"] or stream["rate_hz"]["nominal"])
-    return first, first + int(stream["samples"]) + missing, rate_hz
+    missing = sum(int(gap["samples"]) for gap in stream["gaps"] if int(gap["first"]) >= first)
+    return first + int(stream["samples"]) + missing
 
 
 def segment(document: Document, first: int, samples: int, labels: Mapping[str, Any]) -> dict[str, Any]:

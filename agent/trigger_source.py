@@ -7,9 +7,12 @@ from agent.gpio import EdgeError, Edges
 from agent.ring import Cursor
 from agent.stream import Stream
 from agent.trigger import MOTION, WATCHING, Detector, Event, TriggerSettings
-from drivers import Block, Identity
+from drivers import Block, Identity, boottime_ns
 
 log = logging.getLogger(__name__)
+
+_AGAIN_NS = 30_000_000_000
+"""When a pin that somebody else has is tried again."""
 
 
 class TriggerSource:
@@ -29,6 +32,8 @@ class TriggerSource:
         self._identity: Identity | None = None
         self._seen_ns = 0
         self._held_until_ns = 0
+        self._again_ns = 0
+        """When the pin is tried again; 0 while it is watched."""
         self._ignored = 0
 
     def open(self) -> None:
@@ -36,11 +41,7 @@ class TriggerSource:
         if self.watched is not None:
             self._cursor = self.watched.ring.cursor()
         if self._edges is not None:
-            try:
-                self._edges.open()
-            except EdgeError as error:
-                self.error = str(error)
-                log.error("%s", error)
+            self._watch(self._edges)
 
     def close(self) -> None:
         if self._edges is not None:
@@ -59,6 +60,8 @@ class TriggerSource:
         """What has fired since the last call."""
         events = [Event("command", self._asked.get_nowait()) for _ in range(self._asked.qsize())]
         if self._edges is not None:
+            if self._again_ns and boottime_ns() >= self._again_ns:
+                self._watch(self._edges)
             events += [Event("gpio", time_ns) for time_ns in self._edges.take() if self._counts(time_ns)]
         if self.watched is not None and self._cursor is not None:
             events += [event for block in self._cursor.take() for event in self._events(self.watched, block)]
@@ -70,6 +73,16 @@ class TriggerSource:
         if watched is None or detector is None or detector.next is None or watched.state != "running":
             return True
         return detector.next >= index if stream is watched else self._seen_ns >= observed_ns
+
+    def _watch(self, edges: Edges) -> None:
+        try:
+            edges.open()
+            self._again_ns, self.error = 0, ""
+        except EdgeError as error:
+            if str(error) != self.error:
+                log.error("%s; it is tried again", error)
+            self.error = str(error)
+            self._again_ns = boottime_ns() + _AGAIN_NS
 
     def _counts(self, time_ns: int) -> bool:
         if time_ns < self._held_until_ns:

@@ -84,6 +84,7 @@ class TriggeredWriter:
             self.step()
         finally:
             self._source.close()
+        self._miss_all("it ends")
         self._takes.stop()
 
     def step(self) -> None:
@@ -96,7 +97,7 @@ class TriggeredWriter:
         if self._takes.current is not None and self._takes.full():
             self._takes.cut("disk")
         if not self.orders.wanted:
-            self._events.clear()
+            self._miss_all("it was stopped")
             self._end("command")
         self._follow(now)
         self._takes.flush(now)
@@ -171,6 +172,11 @@ class TriggeredWriter:
         if why != self._missing:
             log.error("recording %s: a trigger (%s) is missed: %s", self.orders.name, event.kind, why)
         self._missing = why
+
+    def _miss_all(self, why: str) -> None:
+        """What has fired and was not begun."""
+        while self._events:
+            self._miss(self._events.popleft(), why)
 
     def _open(self, window: Window, streams: Sequence[Stream], now: int) -> bool:
         """A take that begins with the window's next index."""

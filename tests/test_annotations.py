@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 import agent
-from agent.annotations import Annotation, segment
+from agent.annotations import Annotation, extent, segment
 from agent.capture import Capture
 from agent.catalogue import Catalogue, Query
 from agent.database import Database
@@ -86,6 +86,15 @@ def test_a_part_is_counted_as_in_the_payload_on_the_fastest_stream(walk: Capture
     assert (whole["first"], whole["samples"]) == (1000, 110)
 
 
+def test_what_was_lost_before_the_first_sample_moves_no_end(tmp_path: Path) -> None:
+    before = {"first": 950, "samples": 50, "exact": True}
+    imu = stream("imu", 100.0, 1000, 100, gaps=[before, GAP])
+    walk = make_capture(tmp_path / "captures", streams=[imu], duration_s=1.09)
+    assert extent(walk.document) == (1000, 1110, 100.0)
+    with pytest.raises(ValueError, match="1000 to 1109"):
+        segment(walk.document, 1100, 20, {"turn": "left"})
+
+
 def test_segments_are_in_order_and_the_same_part_is_one_segment(walk: Capture) -> None:
     late = said(walk, part={"first": 1050, "samples": 5}, labels={"a": 1})
     early = said(late, part={"first": 1000, "samples": 5}, labels={"a": 2})
@@ -111,6 +120,8 @@ def test_segments_are_in_order_and_the_same_part_is_one_segment(walk: Capture) -
         ({"begin_s": -0.1, "end_s": 0.1}, "begin_s"),
         ({"begin_s": float("nan"), "end_s": 0.1}, "a part has"),
         ({"begin_s": 0, "end_s": 9}, "1000 to 1109"),
+        ({"begin_s": 0, "end_s": 1e308}, "not in"),
+        ({"begin_s": 0, "end_s": 10**400}, "a part has"),
     ],
 )
 def test_a_part_that_is_not_in_the_capture_is_refused(walk: Capture, part: dict[str, Any], message: str) -> None:

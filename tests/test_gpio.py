@@ -8,6 +8,7 @@ import gpiozero
 import pytest
 from gpiozero.pins.mock import MockFactory
 
+from agent import trigger_source
 from agent.gpio import EdgeError, Edges
 from agent.trigger import TriggerSettings
 from agent.trigger_source import TriggerSource
@@ -98,4 +99,24 @@ def test_without_pins_a_person_can_still_trigger_and_the_reason_is_kept(monkeypa
     assert "pip install 'capture-agent[gpio]'" in source.error
     source.ask(5)
     assert [event.kind for event in source.poll()] == ["command"]
+    source.close()
+
+
+def test_a_pin_that_somebody_has_at_first_is_tried_again(
+    pins: MockFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    later_ns = 0
+    monkeypatch.setattr(trigger_source, "boottime_ns", lambda: boottime_ns() + later_ns)
+    source = TriggerSource(TriggerSettings(kind="gpio", pin=17), None)
+    with gpiozero.LED(17):
+        source.open()
+        assert "GPIO17" in source.error
+        later_ns = 31_000_000_000
+        assert source.poll() == []
+        assert len(caplog.records) == 1, "said once"
+    later_ns = 62_000_000_000
+    assert source.poll() == []
+    assert source.error == ""
+    pins.pin(17).drive_high()
+    assert [event.kind for event in source.poll()] == ["gpio"]
     source.close()

@@ -348,6 +348,20 @@ def test_it_is_armed_only_while_wanted_and_a_stop_ends_what_is_in_progress(bench
     assert b.counts["triggers"] == 2
 
 
+def test_what_has_fired_behind_what_is_in_progress_is_missed_by_a_stop_and_counted(
+    bench: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    b = bench({"s": KHZ, "w": SLOW}, watch="w", streams=("s",), post_s=0.3)
+    b.fires("w", 200, 270)
+    b.run(2.2)
+    b.run(0.7, "w")
+    assert b.counts["triggers"] == 1
+    b.orders.end()
+    b.run(1)
+    assert b.counts["missed"] == 1
+    assert "missed: it was stopped" in caplog.text
+
+
 def test_it_is_armed_only_within_its_schedule_but_finishes_what_it_began(bench: Make) -> None:
     b = bench({"s": KHZ}, post_s=3, schedule={"schedule": _every(10, 5)})
     into = b.clock.wall_ns() // MS % 10_000

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from agent.annotations import end_of
 from agent.capture import Capture, Payload
 from agent.film import Film, Rows
 from agent.formats import Format, Unfit, format_module
@@ -90,6 +91,15 @@ def made(
         yield Capture(work / capture.folder.name, document), said | _loss(capture, how)
     finally:
         shutil.rmtree(work, ignore_errors=True)  # what is left is gone with the next start
+
+
+def promised(capture: Capture, how: Recipe, said: Mapping[str, Any]) -> Payload | None:
+    """What `made` gives, without making it: by what a receipt `said` of it, else of unknown size (-1) and hash; None
+    where it was something else that was made."""
+    file = f"{capture.name}{_format(how.wanted).suffix}"
+    if said.get("file", file) != file:
+        return None
+    return Payload(file, how.wanted, "", int(said.get("size", -1)), str(said.get("sha256", "")), "", None)
 
 
 def _payload(capture: Capture, source: Payload, wanted: str, work: Path, breathe: Callable[[], None]) -> Payload:
@@ -196,8 +206,7 @@ def _identity(stream: StreamDocument) -> Identity:
 
 def _range(stream: StreamDocument) -> tuple[int, int]:
     """Its indexes in the capture, those included that were lost."""
-    first = int(stream["first"])
-    return first, first + int(stream["samples"]) + sum(int(gap["samples"]) for gap in stream["gaps"])
+    return min([int(stream["first"]), *(int(gap["first"]) for gap in stream["gaps"])]), end_of(stream)
 
 
 def _head(capture: Capture, streams: Sequence[StreamDocument], identities: Sequence[Identity]) -> dict[str, Any]:
