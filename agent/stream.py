@@ -78,7 +78,7 @@ class Stream:
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
         """Starts the reader thread."""
-        return Worker(f"read {self.name}", self.run, failed, silence_s=30.0).start()
+        return Worker(f"read {self.name}", self.run, failed, silence_s=30.0, urgent=True).start()
 
     @property
     def identity(self) -> Identity | None:

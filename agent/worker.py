@@ -1,9 +1,16 @@
 """A thread of the house: named, stopped twice without harm, watched for life, loud when it fails."""
 
+import logging
+import os
+import resource
 import threading
 from collections.abc import Callable
 
 from drivers.ports import boottime_ns
+
+log = logging.getLogger(__name__)
+
+_REALTIME = 10
 
 
 class Worker:
@@ -19,8 +26,11 @@ class Worker:
         failed: Callable[[str, BaseException], None],
         *,
         silence_s: float,
+        urgent: bool = False,
     ) -> None:
+        """`urgent`: it takes real-time priority, where the service may have it."""
         self.name = name
+        self._urgent = urgent
         self.silence_s = silence_s
         """The longest time this thread may go without a beat."""
         self.stopping = threading.Event()
@@ -76,6 +86,23 @@ class Worker:
 
     def _main(self) -> None:
         try:
+            if self._urgent:
+                self._go_first()
             self._run(self)
         except BaseException as error:
             self._failed(self.name, error)
+
+    def _go_first(self) -> None:
+        """Runs this thread, and none that it starts, before all ordinary ones: LimitRTPRIO= of the service allows it.
+
+        This thread alone: those that compute for long would keep it waiting, at the same priority, for a tenth of a
+        second at a time, which is longer than the FIFO of a chip lasts.
+        """
+        most, _ = resource.getrlimit(resource.RLIMIT_RTPRIO)
+        if not most:
+            return
+        priority = _REALTIME if most == resource.RLIM_INFINITY else min(most, _REALTIME)
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
+        except OSError as error:
+            log.warning("%s has no real-time priority, although LimitRTPRIO= allows it: %s", self.name, error)

@@ -1,6 +1,9 @@
 """A worker: shows life while it waits, stops twice, and is loud when it fails."""
 
+import os
+import resource
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -72,3 +75,35 @@ def test_one_that_the_machine_has_no_thread_for_stops_all_the_same(monkeypatch: 
     worker.start()
     assert ran.wait(10)
     assert worker.stop(10)
+
+
+@pytest.fixture
+def realtime() -> Iterator[None]:
+    """The right to real-time priority, as LimitRTPRIO= gives it."""
+    before = resource.getrlimit(resource.RLIMIT_RTPRIO)
+    try:
+        resource.setrlimit(resource.RLIMIT_RTPRIO, (7, max(7, before[1])))
+    except (OSError, ValueError) as error:
+        pytest.skip(f"nobody here may have real-time priority: {error}")
+    yield
+    resource.setrlimit(resource.RLIMIT_RTPRIO, before)
+
+
+@pytest.mark.parametrize("urgent", [True, False])
+def test_an_urgent_one_goes_first_where_it_may_and_what_it_starts_does_not(realtime: None, urgent: bool) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def look() -> None:
+        seen.append((os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK, os.sched_getparam(0).sched_priority))
+
+    def run(worker: Worker) -> None:
+        look()
+        started = threading.Thread(target=look)
+        started.start()
+        started.join()
+
+    failures: list[BaseException] = []
+    worker = Worker("read", run, lambda name, error: failures.append(error), silence_s=60, urgent=urgent).start()
+    assert worker.stop(10)
+    assert not failures
+    assert seen == [(os.SCHED_FIFO, 7) if urgent else (os.SCHED_OTHER, 0), (os.SCHED_OTHER, 0)]
