@@ -59,8 +59,8 @@ class Database:
         """Durable transactions: each made the disk sync once."""
 
     def open(self) -> Self:
-        """Opens it; reads a few pages, however large it is. OtherVersion; for a guest FileNotFoundError and
-        DatabaseDamaged too."""
+        """Opens it; reads a few pages, however large it is. OtherVersion, DatabaseWaits; for a guest FileNotFoundError
+        and DatabaseDamaged too."""
         if self._quarantine is None:
             if not self.path.exists():
                 raise FileNotFoundError(f"{self.path}: no database; the daemon makes it at its first start")
@@ -106,8 +106,10 @@ class Database:
             self.rebuilt_because = note[0] if note else ""
         except BaseException as error:
             self.close()
-            if isinstance(error, sqlite3.DatabaseError) and _is_damage(error, opening=True):
-                raise DatabaseDamaged(str(error)) from error
+            if isinstance(error, sqlite3.DatabaseError):
+                self._excuse(error)
+                if _is_damage(error, opening=True):
+                    raise DatabaseDamaged(str(error)) from error
             raise
 
     def _connection(self) -> sqlite3.Connection:
@@ -190,11 +192,15 @@ class Database:
             while self._connections:
                 self._connections.pop().close()
 
-    def _report(self, error: sqlite3.DatabaseError) -> None:
-        """Says whose fault it is, and leaves a mark for the owner's next start when it is the file's own."""
+    def _excuse(self, error: sqlite3.DatabaseError) -> None:
+        """DatabaseWaits where the disk, a lock or the permissions are to blame."""
         why = _WAITS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         if why is not None:
             raise DatabaseWaits(why, f"{self.path.name}: {error}") from error
+
+    def _report(self, error: sqlite3.DatabaseError) -> None:
+        """Says whose fault it is, and leaves a mark for the owner's next start when it is the file's own."""
+        self._excuse(error)
         if _is_damage(error, opening=False):
             if self._quarantine is not None:
                 _marker(self.path).write_text(f"{error}\n")

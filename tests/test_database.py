@@ -237,9 +237,9 @@ def test_a_kill_while_setting_aside_is_made_good(path: Path) -> None:
 
 def test_a_full_or_forbidden_disk_is_no_damage(tmp_path: Path) -> None:
     (tmp_path / "agent.db").mkdir()
-    with pytest.raises(sqlite3.OperationalError, match="unable to open"):
+    with pytest.raises(DatabaseWaits, match="unable to open"):
         owned(tmp_path / "agent.db").open()
-    assert not (tmp_path / "quarantine").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"agent.db"}, "neither in quarantine nor marked as damaged"
 
 
 def test_a_file_of_a_newer_version_is_left_alone(path: Path) -> None:
