@@ -146,6 +146,41 @@ check_configuration_error() {
     systemctl start $unit
 }
 
+cannot_begin() {  # a start that finds a file where it needs a folder
+    systemctl stop $unit
+    mv $data/recording $data/recording.kept
+    touch $data/recording
+    systemctl start --no-block $unit
+    within 20 "it waits for its disk" sh -c "[ \"\$(systemctl show -P ActiveState $unit)\" = activating ] && systemctl show -P StatusText $unit | grep -q 'cannot begin'"
+}
+
+can_begin() { rm $data/recording; mv $data/recording.kept $data/recording; }
+
+check_upgrade_of_one_that_is_not_active() {  # ... VERSION
+    step "upgrade of one that waits for its disk"
+    local pid
+    cannot_begin
+    pid=$(systemctl show -P MainPID $unit)
+    dpkg -i "$1" 2>&1 | tail -1
+    fails "the old code runs no more" kill -0 "$pid" 2>/dev/null
+    holds "the new one waits" shows ActiveState activating
+    can_begin
+    within 30 "and begins" shows ActiveState active
+    step "upgrade of one that was given up"
+    mkdir -p /run/systemd/system/$unit.d
+    printf '[Unit]\nStartLimitBurst=1\n[Service]\nRestartSec=0\n' >/run/systemd/system/$unit.d/once.conf
+    systemctl daemon-reload
+    systemctl reset-failed $unit
+    systemctl restart $unit
+    systemctl kill --signal=KILL $unit
+    within 20 "it is given up" shows ActiveState failed
+    fails "it does not start again" systemctl start $unit 2>/dev/null
+    dpkg -i "$1" 2>&1 | tail -1
+    holds "with the upgrade it runs again" shows ActiveState active
+    rm -r /run/systemd/system/$unit.d
+    systemctl daemon-reload
+}
+
 check_stop() {
     step "systemctl stop"
     within 30 "it records" status 's["recordings"]["motion"]["state"] == "recording"'
@@ -204,11 +239,15 @@ package() {
     holds "it is enabled as before" systemctl is-enabled --quiet $unit
     holds "the configuration is the person's" cmp -s /test/config.toml $etc/config.toml
     delivered_again
+    check_upgrade_of_one_that_is_not_active "$new"
     check_stop
-    step "remove, install again, purge"
+    step "remove, while it waits for its disk, install again, purge"
     local before
     before=$(captures)
+    cannot_begin
     dpkg -r capture-agent 2>&1 | tail -1
+    fails "it does not run on" pgrep -u capture-agent
+    can_begin
     fails "the program is gone" test -e /usr/lib/capture-agent
     holds "captures and configuration are not" [ "$(captures)" -ge "$before" ] && [ -e $etc/config.toml ] && [ -e $etc/secrets/lab-token ]
     dpkg -i "$new" 2>&1 | tail -1
