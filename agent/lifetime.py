@@ -1,4 +1,4 @@
-"""The life of the process: a daemon on its configuration, another where that has changed, and patience with a disk."""
+"""The life of the process: a daemon on its configuration, another where that has changed, and patience before it."""
 
 import logging
 import signal
@@ -20,7 +20,11 @@ _AGAIN_S = 10.0
 
 
 def run(config_path: Path) -> int:
-    """Runs a daemon until SIGTERM or SIGINT; SIGHUP reloads. The exit code for the process. ConfigError."""
+    """Runs a daemon until SIGTERM or SIGINT; SIGHUP reloads. The exit code for the process. ConfigError.
+
+    Where another daemon has the folder it waits under systemd ($NOTIFY_SOCKET), which would give up starting it again;
+    by hand it ends, with code 75.
+    """
     main = MainThread()
     signal.signal(signal.SIGTERM, lambda number, frame: main.stop())
     signal.signal(signal.SIGINT, lambda number, frame: main.stop())
@@ -35,10 +39,10 @@ def run(config_path: Path) -> int:
         try:
             with daemon:
                 code = daemon.wait(notify)
-        except Busy as error:
-            log.critical("%s", error)
-            return EXIT_BUSY
-        except CannotBegin as error:
+        except (Busy, CannotBegin) as error:
+            if isinstance(error, Busy) and not notify.heard:
+                log.critical("%s", error)
+                return EXIT_BUSY
             # here and not by being started again, which systemd gives up after a while
             if str(error) != said:
                 log.critical("cannot begin, and tries again every %.0f s: %s", _AGAIN_S, error)

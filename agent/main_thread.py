@@ -1,5 +1,6 @@
 """What the main thread does: waits for signals and for those who ask, feeds the watchdog, reloads, and ends."""
 
+import enum
 import logging
 import queue
 import time
@@ -18,16 +19,23 @@ _RELOAD_S = 60.0
 Answer = queue.SimpleQueue[str | CommandError]
 
 
+class End(enum.Enum):
+    """Why it should end."""
+
+    ASKED = enum.auto()
+    FAILED = enum.auto()
+
+
 class MainThread:
     """`stop`, `hang_up` and `failed` may be called from signal handlers and any thread, `reload` from any other one."""
 
     def __init__(self) -> None:
         self.exit_code = 0
-        self._inbox: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()  # an Event is not safe in a signal handler
+        self._inbox: queue.SimpleQueue[Answer | End] = queue.SimpleQueue()  # an Event is not safe in a signal handler
 
     def stop(self) -> None:
         """Asks for the end."""
-        self._inbox.put(None)
+        self._inbox.put(End.ASKED)
 
     def hang_up(self) -> None:
         """Asks for a reload, as SIGHUP does; what becomes of it is logged."""
@@ -49,17 +57,25 @@ class MainThread:
         """A thread of the house has failed: loud, and the end; whoever started the daemon starts it again."""
         log.critical("thread %s failed; the daemon stops", thread, exc_info=error)
         self.exit_code = EXIT_FAILED
-        self._inbox.put(None)
+        self._inbox.put(End.FAILED)
 
     def rest(self, seconds: float) -> bool:
-        """Waits before there is anything to reload; a SIGHUP cuts it short. Whether somebody asks for the end."""
-        try:
-            answer = self._inbox.get(timeout=seconds)
-        except queue.Empty:
-            return False
-        if answer is not None:
-            answer.put(CommandError("the daemon has not begun yet"))
-        return answer is None
+        """Waits until the next start; a SIGHUP cuts it short. Whether somebody asks for the end.
+
+        A thread that failed was one of the start that has failed: with the next one it is made anew.
+        """
+        until = time.monotonic() + seconds
+        while True:
+            try:
+                answer = self._inbox.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                return False
+            if answer is End.ASKED:
+                return True
+            if answer is not End.FAILED:
+                answer.put(CommandError("the daemon has not begun yet"))
+                return False
+            self.exit_code = 0
 
     def wait(
         self, notify: Notify, workers: Callable[[], Sequence[Worker]], change: Callable[[], tuple[str, bool]]
@@ -77,7 +93,7 @@ class MainThread:
             except queue.Empty:
                 _feed(notify, workers())
                 continue
-            if answer is None:
+            if isinstance(answer, End):
                 break
             notify(RELOADING="1", MONOTONIC_USEC=str(time.monotonic_ns() // 1000))
             try:
@@ -96,7 +112,7 @@ class MainThread:
         """Tells those who still wait for a reload that there will be none."""
         while not self._inbox.empty():
             answer = self._inbox.get()
-            if answer is not None:
+            if not isinstance(answer, End):
                 answer.put(CommandError("the daemon stops"))
 
 

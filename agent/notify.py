@@ -13,6 +13,8 @@ class Notify:
 
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
+        self.heard = bool(self._address)
+        """Whether somebody listens."""
         microseconds = environment.get("WATCHDOG_USEC", "")
         ours = environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog_s: float | None = int(microseconds) / 1e6 if ours and microseconds.isdigit() else None
