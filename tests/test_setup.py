@@ -95,6 +95,17 @@ def test_a_real_daemon_runs_what_was_written(tmp_path: Path, new: Path) -> None:
         running.terminate()
 
 
+def test_a_folder_that_the_service_may_not_write_is_said(
+    tmp_path: Path, new: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit = "LoadState=loaded\nProtectSystem=strict\nReadWritePaths=-/mnt\n"
+    scene = machine(tmp_path, files={"run/systemd/system/.here": ""}, run=programs(systemctl=unit))
+    answering(scene, monkeypatch)
+    said = run("setup", "--yes", "--virtual", "--output", new, "--data", scene.data_dir).output
+    assert f"does not let the daemon write in {scene.data_dir}" in said
+    assert f"ReadWritePaths=-{scene.data_dir}," in said
+
+
 def test_two_of_a_kind_get_two_names() -> None:
     chips = [Candidate(f"at {address}", "mpu6050", {"address": address}) for address in (0x68, 0x69)]
     assert [(name, c.options["address"]) for name, c in Proposal(streams=chips).named().items()] == [

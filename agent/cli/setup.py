@@ -34,6 +34,7 @@ def setup(
     looked at. A file that is there is only replaced where you say so, and kept beside it as NAME.old.
     """
     from agent.config.loading import AgentSettings
+    from agent.doctor.sandbox import sandbox
     from agent.doctor.scene import Scene
     from agent.setup.candidates import attached, virtual
     from agent.setup.proposal import Proposal, write
@@ -60,6 +61,8 @@ def setup(
     except OSError as error:
         raise click.ClickException(f"{output} cannot be written: {error.strerror}") from None
     click.echo(f"\nwrote {output}: {', '.join(proposal.named())} to {', '.join(targets) or 'no target yet'}")
+    for finding in sandbox(Scene.here(output, ())):
+        click.echo(f"{finding.seen}\n  -> {finding.remedy}")
     click.echo(f"what it records and costs:  capture-agent check {output}")
     if str(output) == DEFAULT_CONFIG:
         click.echo("start it:                   sudo systemctl enable --now capture-agent")

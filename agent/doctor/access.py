@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.doctor import Finding, fail, ok
+from agent.doctor.sandbox import folders
 from agent.doctor.scene import SERVICE, Scene
 
 
 def access(scene: Scene) -> Iterator[Finding]:
-    """Each device of a stream that is there and is a file."""
+    """Each device of a stream that is there and is a file; each folder that is written."""
     nodes = sorted({path for settings in _settings(scene) for path in _nodes(scene, settings)})
     good = []
     for node in nodes:
@@ -25,24 +26,23 @@ def access(scene: Scene) -> Iterator[Finding]:
             f"user {user} may not read and write /{node.relative_to(scene.root)} (group {group})",
             f"sudo usermod -aG {group} {user}, then {again}",
         )
-    for name, folder in _folders(scene):
-        if not scene.account.may(folder, 0o3):
+    for what, folder in folders(scene):
+        shut = scene.shut(folder)
+        if shut is not None:
+            remedy = f"sudo chmod o+x {shut}, or choose a folder elsewhere"
+            yield fail(
+                "permissions", f"user {scene.account.name} may not go through {shut} to {folder} ({what})", remedy
+            )
+        # root, who tries a target, may write where the daemon may not; its own folder is looked at more closely
+        elif folder != scene.data_dir and folder.is_dir() and not scene.account.may(folder, 0o3):
             remedy = f"sudo chown {scene.account.name} {folder}, or mount it with uid={scene.account.name}"
-            yield fail("permissions", f"user {scene.account.name} may not write in {folder} (target {name})", remedy)
+            yield fail("permissions", f"user {scene.account.name} may not write in {folder} ({what})", remedy)
     if good:
         yield ok("permissions", f"user {scene.account.name} may use {', '.join(good)}")
 
 
 def _settings(scene: Scene) -> list[object]:
     return [stream.settings for stream in scene.config.streams.values()] if scene.config else []
-
-
-def _folders(scene: Scene) -> Iterator[tuple[str, Path]]:
-    """Folders that are targets. Root, who tries a target, may write where the daemon may not."""
-    for name, target in scene.config.targets.items() if scene.config else ():
-        folder = Path(getattr(target.settings, "path", ""))
-        if target.kind == "directory" and folder.is_dir():
-            yield name, folder
 
 
 def _nodes(scene: Scene, settings: object) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from agent.doctor.ledger import database
 from agent.doctor.lines import lines
 from agent.doctor.network import broker, targets
 from agent.doctor.power import power, temperature
+from agent.doctor.sandbox import sandbox
 from agent.doctor.scene import Scene
 from agent.doctor.service import daemon, unit
 from agent.doctor.storage import storage
@@ -31,6 +32,7 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("the data folder", storage),
     ("the database", database),
     ("permissions", access),
+    ("the sandbox", sandbox),
     ("I2C buses", buses),
     ("serial lines", lines),
     ("cameras", cameras),

@@ -125,6 +125,20 @@ class Scene:
     def is_pi(self) -> bool:
         return (self.text("proc/device-tree/model") or "").startswith("Raspberry Pi")
 
+    def shut(self, folder: Path) -> Path | None:
+        """The first folder on the way to one that the daemon's user may not go through; None where it gets there.
+
+        One with an access list is passed over: that says more than the mode does.
+        """
+        above = [parent for parent in reversed(folder.resolve().parents) if parent.is_relative_to(self.root)]
+        for parent in above:
+            try:
+                if not self.account.may(parent, 0o1) and "system.posix_acl_access" not in os.listxattr(parent):
+                    return parent
+            except OSError:  # it is not there, or whoever asks may not look that far
+                return None
+        return None
+
     def path(self, name: str) -> Path:
         return self.root / name
 

@@ -6,7 +6,7 @@ from agent import control
 from agent.doctor import Finding, fail, ok, warn
 from agent.doctor.scene import SERVICE, Scene
 
-_PROPERTIES = "LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStatus,UnitFileState"
+_PROPERTIES = "LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStatus,UnitFileState,StatusText"
 _CAUSES = {
     "watchdog": "a thread hung for a minute and systemd ended it",
     "oom-kill": "the kernel ended it because memory was short",
@@ -20,8 +20,7 @@ _EXIT_CONFIG = "78"
 
 def unit(scene: Scene) -> Iterator[Finding]:
     """The unit's state."""
-    said = scene.run(["systemctl", "show", SERVICE, "--property", _PROPERTIES]) if _systemd(scene) else None
-    state = dict(line.split("=", 1) for line in (said or "").splitlines() if "=" in line)
+    state = properties(scene, _PROPERTIES)
     if not state:
         yield ok("service", "systemd does not run here")
         return
@@ -35,6 +34,8 @@ def unit(scene: Scene) -> Iterator[Finding]:
         yield fail("service", "its configuration is wrong", f"mend it (below), then systemctl start {SERVICE}")
     elif active == "failed":
         yield fail("service", f"failed: {cause}", f"{look}; then systemctl reset-failed {SERVICE} and start it")
+    elif state.get("SubState") == "start" and state.get("StatusText"):  # before it has begun it says why it has not
+        yield fail("service", f"is {active}: {state['StatusText']}", "mend that; it goes on by itself")
     elif active != "active":
         yield warn("service", f"is {active} ({state.get('SubState')})", f"systemctl enable --now {SERVICE}")
     elif restarts:
@@ -44,6 +45,12 @@ def unit(scene: Scene) -> Iterator[Finding]:
         yield ok("service", "runs, and was never started again")
     if active == "active" and state.get("UnitFileState") == "disabled":
         yield warn("service", "will not start at the next boot", f"systemctl enable {SERVICE}")
+
+
+def properties(scene: Scene, names: str) -> dict[str, str]:
+    """What systemd says of the unit, by the names of its properties (with commas); empty where it does not run."""
+    said = scene.run(["systemctl", "show", SERVICE, "--property", names]) if _systemd(scene) else None
+    return dict(line.split("=", 1) for line in (said or "").splitlines() if "=" in line)
 
 
 def daemon(scene: Scene) -> Iterator[Finding]:

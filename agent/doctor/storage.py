@@ -71,7 +71,7 @@ def _links(file: Path) -> Finding:
     finally:
         with contextlib.suppress(FileNotFoundError):
             other.unlink()
-    return ok("data folder", f"{file.parent} can be written")
+    return ok("data folder", f"{file.parent} takes files and hard links")
 
 
 def _room(scene: Scene, folder: Path) -> Iterator[Finding]:

@@ -181,6 +181,32 @@ check_upgrade_of_one_that_is_not_active() {  # ... VERSION
     systemctl daemon-reload
 }
 
+check_other_folder() {
+    step "a data folder that the sandbox keeps from it: doctor says so, and what to do"
+    systemctl stop $unit
+    mkdir -p -m 700 /home/pi
+    install -d -o capture-agent -g capture-agent -m 750 /home/pi/captures
+    sed -i 's|^\[agent\]|[agent]\ndata_dir = "/home/pi/captures"|' $etc/config.toml
+    systemctl start --no-block $unit
+    within 20 "it cannot begin" sh -c "systemctl show -P StatusText $unit | grep -q 'cannot begin'"
+    fails "it cannot work" sh -c 'capture-agent doctor >/tmp/doctor 2>/dev/null'
+    holds "the doctor says what the daemon says" grep -q 'FAIL service: is activating: cannot begin' /tmp/doctor
+    holds "what keeps it" grep -q 'ProtectHome=read-only, ReadWritePaths=-/home/pi/captures,' /tmp/doctor
+    holds "what else keeps it" grep -q 'chmod o+x /home/pi' /tmp/doctor
+    mkdir -p /run/systemd/system/$unit.d
+    printf '[Service]\nProtectHome=read-only\nReadWritePaths=-/home/pi/captures\n' >/run/systemd/system/$unit.d/folder.conf
+    chmod o+x /home/pi
+    systemctl daemon-reload
+    systemctl restart $unit
+    within 30 "then it runs" status 'all(x["state"] == "running" for x in s["streams"].values())'
+    capture-agent doctor >/tmp/doctor 2>/dev/null || true
+    fails "the doctor is content" grep -E 'FAIL (service|sandbox|permissions|data folder)' /tmp/doctor
+    rm -r /run/systemd/system/$unit.d
+    systemctl daemon-reload
+    configure
+    systemctl restart $unit
+}
+
 check_stop() {
     step "systemctl stop"
     within 30 "it records" status 's["recordings"]["motion"]["state"] == "recording"'
@@ -230,6 +256,7 @@ package() {
     check_reload
     check_watchdog
     check_configuration_error
+    check_other_folder
     step "upgrade in place, with owed captures"
     owe
     remember_owed
