@@ -6,6 +6,7 @@
 #
 # PYTHON: the interpreter; EXTRAS=parquet,flac: extras to install; DESTDIR: another root, in which nothing is started.
 set -eu
+umask 022  # root's own may be tighter, and the service's user has to read and run what is made here
 cd "$(dirname "$0")/.."
 DESTDIR="${DESTDIR:-}" PYTHON="${PYTHON:-python3}" EXTRAS="${EXTRAS:-}" PURGE="${PURGE:-}"
 app="/opt/capture-agent"
@@ -21,11 +22,12 @@ running() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 say() { echo "capture-agent: $*"; }
 
 [ -n "$DESTDIR" ] || [ "$(id -u)" = 0 ] || { say "needs root: sudo make $1" >&2; exit 1; }
-if [ -z "$DESTDIR" ] && [ -e /usr/lib/capture-agent ]; then
-    say "the Debian package is installed; remove it first: apt remove capture-agent" >&2; exit 1
-fi
+package_is_there() { [ -z "$DESTDIR" ] && [ -e /usr/lib/capture-agent ]; }
 
 install_all() {
+    if package_is_there; then
+        say "the Debian package is installed; remove it first: apt remove capture-agent" >&2; exit 1
+    fi
     # a virtual environment that sees the system's packages: picamera2 and its numpy come with Raspberry Pi OS
     if ! "$DESTDIR$app/bin/python" -c 'import sys, pip' 2>/dev/null; then
         rm -rf "$DESTDIR$app"
@@ -73,6 +75,9 @@ install_all() {
 }
 
 uninstall_all() {
+    if package_is_there && [ "$PURGE" = 1 ]; then
+        say "the Debian package is installed, and uses the same configuration and captures: without PURGE=1" >&2; exit 1
+    fi
     if running; then systemctl disable --quiet --now capture-agent 2>/dev/null || true; fi
     rm -rf "$DESTDIR$app" "$DESTDIR$doc"
     rm -f "$DESTDIR$command" "$DESTDIR$unit" "$DESTDIR$sysusers" "$DESTDIR$tmpfiles" "$DESTDIR$rules"
@@ -83,6 +88,7 @@ uninstall_all() {
     else
         say "kept: $etc and /var/lib/capture-agent; make uninstall PURGE=1 deletes them"
     fi
+    if package_is_there; then say "the Debian package stays; start it: systemctl enable --now capture-agent"; fi
 }
 
 case "${1:-}" in

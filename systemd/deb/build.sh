@@ -61,7 +61,7 @@ install -m 644 "$here/copyright" "$doc/copyright"
 chmod -R u=rwX,go=rX "$tree/usr" "$tree/etc"
 find "$site" -type f -exec chmod 644 {} +
 echo /etc/capture-agent/config.toml >"$tree/DEBIAN/conffiles"
-install -m 755 -t "$tree/DEBIAN" "$here/postinst" "$here/prerm" "$here/postrm"
+install -m 755 -t "$tree/DEBIAN" "$here/preinst" "$here/postinst" "$here/prerm" "$here/postrm"
 size="$(du -k -s --apparent-size "$tree" | cut -f1)"
 sed -e "s|@VERSION@|$VERSION|; s|@MAINTAINER@|$MAINTAINER|; s|@SIZE@|$size|" "$here/control" >"$tree/DEBIAN/control"
 (cd "$tree" && find usr etc -type f -print0 | LC_ALL=C sort -z | xargs -0 md5sum >DEBIAN/md5sums)

@@ -307,8 +307,8 @@ from_source() {
     systemctl stop lab 2>/dev/null || true
     rm -rf /tmp/received /mnt/archive
     checkout
-    step "make install"
-    make --silent install
+    step "make install, by a root with a tight umask"
+    (umask 077; make --silent install)
     fails "not configured, not started" systemctl is-active --quiet $unit
     begin
     step "make install again, with owed captures"
@@ -319,9 +319,17 @@ from_source() {
     holds "the configuration is the person's" cmp -s /test/config.toml $etc/config.toml
     delivered_again
     check_sandbox
+    step "the package in its place"
+    fails "it does not go over an installation from source" dpkg -i /dist/old.deb >/tmp/refused 2>&1
+    holds "that is for this reason" grep 'sudo make uninstall' /tmp/refused
+    holds "which runs on" systemctl is-active --quiet $unit
     check_stop
     step "make uninstall"
+    mkdir /usr/lib/capture-agent  # as if the package were there, too
+    fails "there is no installing beside the package" make --silent install 2>/dev/null
+    fails "nor deleting what it uses" make --silent uninstall PURGE=1 2>/dev/null
     make --silent uninstall
+    rmdir /usr/lib/capture-agent
     fails "the program is gone" test -e /opt/capture-agent
     holds "captures and configuration are not" [ "$(captures)" -gt 0 ] && [ -e $etc/config.toml ]
     make --silent uninstall PURGE=1
