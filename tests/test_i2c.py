@@ -137,8 +137,9 @@ def test_a_bus_that_is_not_there_is_an_error_that_names_those_that_are() -> None
         open_i2c(97, ADDRESS, chip="mpu6050", virtual={})
 
 
-def test_the_clock_of_a_bus_is_what_the_device_tree_says(tmp_path) -> None:
-    node = tmp_path / "class/i2c-adapter/i2c-1/of_node"
+@pytest.mark.parametrize("adapters", ["bus/i2c/devices", "class/i2c-adapter"])
+def test_the_clock_of_a_bus_is_what_the_device_tree_says(tmp_path, adapters) -> None:
+    node = tmp_path / adapters / "i2c-1/of_node"
     node.mkdir(parents=True)
     (node / "clock-frequency").write_bytes((100_000).to_bytes(4, "big"))
     assert clock_of(1, tmp_path) == clock_of("/dev/i2c-1", tmp_path) == 100_000

@@ -17,6 +17,8 @@ _BITS = 9
 """Of each byte, with its acknowledgement."""
 _CLOCKS_HZ = 400_000, 1_000_000
 """Beyond the usual 100 kHz: fast mode, and fast mode plus, which most chips have and not every board."""
+_ADAPTERS = "bus/i2c/devices", "class/i2c-adapter"
+"""Where the kernel shows its buses; the second is gone since Linux 6.12, which dropped I2C_COMPAT."""
 
 
 class Transfers(Protocol):
@@ -118,7 +120,7 @@ class I2cDevice:
 
 
 def open_i2c(
-    bus: int | str, address: int, *, chip: str, virtual: Mapping[str, Any], load: tuple[float, int] = (0.0, 0)
+    bus: int | str, address: int, *, chip: str, virtual: Mapping[str, Any], load: tuple[float, float] = (0.0, 0)
 ) -> I2cDevice:
     """Opens the chip at `address` of a bus: its number, its path, or "virtual". Moves no byte.
 
@@ -144,13 +146,15 @@ def open_i2c(
 def clock_of(bus: int | str, sys: Path = Path("/sys")) -> int | None:
     """Clock of a bus in Hz, as the device tree sets it; None where the kernel does not tell."""
     name = f"i2c-{bus}" if isinstance(bus, int) else Path(bus).resolve().name
-    try:
-        return int.from_bytes((sys / "class/i2c-adapter" / name / "of_node/clock-frequency").read_bytes(), "big")
-    except OSError:
-        return None
+    for adapters in _ADAPTERS:
+        try:
+            return int.from_bytes((sys / adapters / name / "of_node/clock-frequency").read_bytes(), "big")
+        except OSError:
+            continue
+    return None
 
 
-def too_much(load: tuple[float, int], clock_hz: int) -> str:
+def too_much(load: tuple[float, float], clock_hz: int) -> str:
     """Why a bus with that clock does not carry so many (samples a second, bytes of each); empty where it does."""
     rate_hz, sample_bytes = load
     needed_hz = rate_hz * sample_bytes * _BITS
@@ -158,8 +162,9 @@ def too_much(load: tuple[float, int], clock_hz: int) -> str:
         return ""
     faster = next((f"dtparam=i2c_arm_baudrate={hz} in config.txt, or " for hz in _CLOCKS_HZ if needed_hz <= hz), "")
     return (
-        f"{rate_hz:g} samples a second of {sample_bytes} bytes are {needed_hz / 1e3:.0f} kbit/s, {_BITS} bits a byte,"
-        f" and the bus has {clock_hz / 1e3:.0f}; set {faster}rate_hz to {clock_hz / _BITS / sample_bytes:.0f} at most"
+        f"{rate_hz:g} samples a second of {sample_bytes:.3g} bytes are {needed_hz / 1e3:.0f} kbit/s,"
+        f" {_BITS} bits a byte, and the bus has {clock_hz / 1e3:.0f};"
+        f" set {faster}rate_hz to {clock_hz / _BITS / sample_bytes:.0f} at most"
     )
 
 

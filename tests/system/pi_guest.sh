@@ -19,14 +19,14 @@ field() {  # field X Y Z: sets it, in uT, and waits until it is measured
 }
 triggered() { files /srv/archive "*.edge.*.csv" "$1"; }
 
-step "$(tr -d '\0' </proc/device-tree/model), Linux $(uname -r), $(cat /sys/class/i2c-adapter/i2c-1/name)"
+step "$(tr -d '\0' </proc/device-tree/model), Linux $(uname -r), $(cat /sys/bus/i2c/devices/i2c-1/name)"
 cp -a /mnt/package/. /
 insmod /mnt/test/pi_edge.ko
 mkdir -p /srv/archive /var/lib/capture-agent
 cp /mnt/test/pi.toml "$config"
 capture-agent run --config "$config" >/mnt/daemon.log 2>&1 & daemon=$!
 within 240 "the magnetometer runs" is field 's["state"] == "running"'
-step "it is $(shows 's["streams"]["field"]["model"]') on $(cat /sys/class/i2c-adapter/i2c-1/name)"
+step "it is $(shows 's["streams"]["field"]["model"]') on $(cat /sys/bus/i2c/devices/i2c-1/name)"
 field 25 40 30
 within 60 "captures arrive" files /srv/archive "*.all.*.csv" 2
 
