@@ -9,7 +9,8 @@ hundred times a second by its own. Asked as often as that, a value now and then 
 It holds the bus clock low while it thinks ("clock stretching"), which the I2C controller of a Raspberry Pi up to the 4
 gets wrong now and then: a bit wrong in silence, errno 5 or 110. A sample whose quaternion is none is thrown away and
 counted, which finds most of them; what helps is a software bus (`dtoverlay=i2c-gpio,bus=3` in
-config.txt, then `bus = 3`), mostly also a slow clock (dtparam=i2c_arm_baudrate=10000).
+config.txt, then `bus = 3`), mostly also a slow clock (dtparam=i2c_arm_baudrate=10000, which carries 44 samples a
+second).
 
 The calibration that it finds while it is moved is lost when its power is. `Bno055.calibration` says it, the option
 `calibration` gives it back. A start resets nothing, so a restarted daemon finds a chip that is still calibrated.
@@ -46,11 +47,14 @@ MODES = {"ndof": 0x0C, "ndof_fmc_off": 0x0B, "imu": 0x08}
 PROFILE_BYTES = 22
 
 _TO_CONFIG_S, _FROM_CONFIG_S = 0.025, 0.015  # table 3-6 says 19 and 7 ms
+_CRYSTAL_S = 0.01
 _FUSION_S = 1.0
 _UNIT = 2**28
 """What the squares of a quaternion's parts add up to."""
 _TOLERANCE = 0.01
 _LATEST = 22  # bytes from QUATERNION to CALIB_STAT
+_TRANSFER_BYTES = 3 + _LATEST
+"""Of one sample: address, register and address again before them."""
 _CALIBRATED = ("System", "Gyroscope", "Accelerometer", "Magnetometer")
 _CHANNELS = (
     *(Channel(f"Quaternion{part}", scale=2.0**-14) for part in "WXYZ"),  # [3.6.5.5]
@@ -68,7 +72,9 @@ class Settings:
         'number of the I2C bus (a software one, i2c-gpio, on a Pi up to the 4), its path, or "virtual"', 1, at_least=0
     )
     address: int = option("I2C address: 0x28, or 0x29 with COM3 high", 0x28, choices=(0x28, 0x29))
-    rate_hz: float = option("how often to ask a second; it computes 100", 50.0, at_least=0.1, at_most=100)
+    rate_hz: float = option(
+        "how often to ask a second; it computes 100; a bus at 10 kHz carries 44", 50.0, at_least=0.1, at_most=100
+    )
     mode: str = option(
         'which sensors it fuses: "ndof" all, "imu" without the magnetometer, so north is where it started',
         "ndof",
@@ -93,7 +99,9 @@ class Settings:
         return self.rate_hz, 18
 
     def open(self) -> "Bno055":
-        return Bno055(self, open_i2c(self.bus, self.address, chip="bno055", virtual=self.virtual.document()))
+        load = self.rate_hz, _TRANSFER_BYTES
+        virtual = self.virtual.document()
+        return Bno055(self, open_i2c(self.bus, self.address, chip="bno055", virtual=virtual, load=load))
 
 
 class Bno055:
@@ -124,12 +132,12 @@ class Bno055:
         serial = self._device.read(UNIQUE_ID, 16).hex()
         self._write(PAGE, 0)
         self._write(PWR_MODE, 0)
-        self._write(SYS_TRIGGER, 0x80 if settings.external_crystal else 0)
         self._write(UNIT_SEL, 0x01)
         self._write(AXIS_MAP, 0x24)
         self._write(AXIS_MAP + 1, 0x00)
         if settings.calibration:
             self._restore(bytes.fromhex(settings.calibration))
+        self._use_crystal(settings.external_crystal)
         self._change_mode(MODES[settings.mode])
         identity = Identity("BNO055", settings.rate_hz, _CHANNELS, {"fusion": settings.mode}, serial)
         self._dtype = identity.dtype
@@ -175,11 +183,17 @@ class Bno055:
         return profile.hex()
 
     def _restore(self, profile: bytes) -> None:
+        self._use_crystal(False)  # while it runs on that one, offsets have no effect
         for register, byte in enumerate(profile, OFFSETS):
             self._write(register, byte)
         kept = self._device.read(OFFSETS, PROFILE_BYTES)
         if kept != profile:
             raise DriverError(f"bno055: it does not keep the calibration {profile.hex()} but has {kept.hex()}")
+
+    def _use_crystal(self, external: bool) -> None:
+        """In CONFIG mode, and after the offsets: adafruit/Adafruit_BNO055 #28, whose driver pauses as long, too."""
+        self._write(SYS_TRIGGER, 0x80 if external else 0)
+        time.sleep(_CRYSTAL_S)
 
     def _change_mode(self, mode: int) -> None:
         self._write(OPR_MODE, mode)

@@ -9,7 +9,7 @@ import pytest
 import drivers.bno055 as module
 from drivers import Block, DriverError, SettingsError
 from drivers.bno055 import Bno055, Settings
-from drivers.ports.i2c import I2cDevice
+from drivers.ports.i2c import I2cDevice, too_much
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import bno055 as virtual_bno055
 from drivers.ports.virtual.bno055 import FOUND, result
@@ -125,6 +125,38 @@ def test_the_calibration_is_shown_saved_and_restored(monkeypatch: pytest.MonkeyP
     assert rows(read_blocks(restored, 1), STATES) == [[3, 3, 3, 3]]
 
 
+def test_offsets_take_effect_beside_an_external_crystal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = Settings(rate_hz=50, calibration=FOUND.hex(), external_crystal=True)
+    driver, bus = simulated(monkeypatch, both)
+    bus.chip.write(0x3F, b"\x80")  # as a daemon before us has left it
+    written: list[tuple[int, int]] = []
+    honest = bus.chip.write
+
+    def write(register: int, data: bytes) -> None:
+        written.append((register, bus.now_ns))
+        honest(register, data)
+
+    monkeypatch.setattr(bus.chip, "write", write)
+    driver.start()
+    assert rows(read_blocks(driver, 1), STATES) == [[3, 3, 3, 3]]
+    assert bus.chip.read(0x55, 22) == FOUND and bus.chip.read(0x3F, 1) == b"\x80"
+    crystal = max(n for n, (register, _) in enumerate(written) if register == 0x3F)
+    assert crystal > max(n for n, (register, _) in enumerate(written) if register >= 0x55)
+    assert written[crystal + 1][1] - written[crystal][1] >= 10_000_000, "it switches over in 10 ms"
+
+
+def test_offsets_that_are_written_after_the_crystal_was_switched_on_have_no_effect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, bus = simulated(monkeypatch, Settings())
+    chip = bus.chip
+    for register, data in ((0x3F, b"\x80"), (0x55, FOUND), (0x3D, b"\x0c")):
+        chip.write(register, data)
+    bus.sleep(0.05)
+    assert chip.read(0x55, 22) == FOUND
+    assert chip.read(0x35, 1) == b"\x00"
+
+
 def test_a_restarted_driver_finds_the_chip_still_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     driver, bus = simulated(monkeypatch, Settings())
     driver.start()
@@ -154,6 +186,15 @@ def test_settings_reach_their_registers(
     driver, bus = simulated(monkeypatch, Settings(mode=mode, external_crystal=crystal))
     driver.start()
     assert {register: bus.chip.read(register, 1)[0] for register in registers} == registers
+
+
+@pytest.mark.parametrize(("rate_hz", "clock_hz", "carried"), [(44, 10_000, True), (50, 10_000, False)])
+def test_a_bus_that_is_too_slow_for_its_samples_is_refused(
+    monkeypatch: pytest.MonkeyPatch, rate_hz: float, clock_hz: int, carried: bool
+) -> None:
+    monkeypatch.setattr(module, "open_i2c", lambda *_, load, **__: too_much(load, clock_hz))
+    refusal = Settings(rate_hz=rate_hz).open()._device
+    assert refusal == "" if carried else "25 bytes" in refusal and "rate_hz to 44 at most" in refusal
 
 
 def test_a_chip_that_still_boots_is_refused_with_what_to_try(monkeypatch: pytest.MonkeyPatch) -> None:

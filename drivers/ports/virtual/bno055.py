@@ -7,7 +7,8 @@ From BST-BNO055-DS000 rev. 1.4 (sections in brackets):
 - In the fusion modes it computes a hundred times a second on its own clock; before the first time all outputs are 0.
   Result n since the mode was entered is `result(n)` below.
 - CALIB_STAT rises to 3 in each field while it runs, at once where offsets were written before; what it found can then
-  be read, and stays until the power goes [3.11].
+  be read, and stays until the power goes [3.11]. Offsets that are written while it runs on the external crystal can be
+  read, and have no effect (adafruit/Adafruit_BNO055 #28).
 
 It turns about z once in ten seconds, t = n / 100 Hz:
 
@@ -92,7 +93,7 @@ class Bno055:
             self._boot(boottime_ns() + int(BOOT_S * 1e9))
         elif address in _SETUP and not registers[OPR_MODE]:
             registers[address] = value
-            self._restored |= address >= OFFSETS
+            self._restored |= address >= OFFSETS and not registers[SYS_TRIGGER] & 0x80
 
     def read(self, register: int, count: int) -> bytes:
         if self._pass_time() < self._awake_ns:
