@@ -16,10 +16,14 @@ _PLAUSIBLE_S = 1_700_000_000
 """November 2023: no clock that runs shows an earlier time."""
 
 _TOLD_PPM = 100
-"""What is told comes late, never early: the promptest counts, until the board's clock may have drifted this far."""
+"""What is told comes late: the promptest counts, until the board's clock may have drifted this far."""
 
 _ONE_TIME_NS = 2_000_000_000
 """Times that are told and differ by more are two times, of which the later one counts."""
+
+_TOO_LATE_NS, _IN_A_ROW = 700_000_000, 30
+"""What is later than the promptest by this, so often in a row, is not late: the promptest was early. A receiver that
+began cold is, by whole seconds and for up to 12.5 minutes, until it has heard of the latest leap seconds."""
 
 
 class _Reference(NamedTuple):
@@ -64,6 +68,8 @@ class Clock:
         self._kept = kept
         self.boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         self._reference: _Reference | None = None
+        self._late: tuple[int, ...] = ()
+        """Offsets that were told last, as far as all of them were too late."""
 
     def boottime_ns(self) -> int:
         """CLOCK_BOOTTIME: never steps, counts suspend."""
@@ -100,8 +106,12 @@ class Clock:
         known, offset_ns = self._known(), wall_ns - boot_ns
         if wall_ns < _PLAUSIBLE_S * 1_000_000_000 or (known is not None and known.source == "service"):
             return
+        late: tuple[int, ...] = ()
         if known is not None and abs(offset_ns - known.offset_ns) < _ONE_TIME_NS:
-            offset_ns = max(offset_ns, known.offset_ns - (boot_ns - known.boot_ns) * _TOLD_PPM // 1_000_000)
+            promptest_ns = known.offset_ns - (boot_ns - known.boot_ns) * _TOLD_PPM // 1_000_000
+            late = (*self._late[1 - _IN_A_ROW :], offset_ns) if offset_ns < promptest_ns - _TOO_LATE_NS else ()
+            offset_ns = max(offset_ns, promptest_ns) if len(late) < _IN_A_ROW else max(late)
+        self._late = late
         self._reference = _Reference("gps", offset_ns, boot_ns)
 
     def _known(self) -> _Reference | None:

@@ -168,7 +168,8 @@ class TimeSource(Protocol):
 
     def utc(self) -> tuple[int, int] | None:
         """(CLOCK_BOOTTIME, Unix time) of one moment, both in ns, as last told; None where it knows none. What is told
-        may be late, so that the Unix time is too small for its moment, and never early. Asked after each block."""
+        may be late, so that the Unix time is too small for its moment, and early only by whole seconds, as that of a
+        receiver that does not know the leap seconds yet. Asked after each block."""
 
 
 class DriverSettings(Protocol):

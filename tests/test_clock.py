@@ -103,6 +103,33 @@ def test_a_gps_receiver_tells_the_time_and_the_promptest_sentence_counts(tmp_pat
     assert board.clock.wall_ns(0) - TRUE_NS == pytest.approx(-150_000_000, abs=300_000)
 
 
+@pytest.mark.parametrize("ahead_s", [1, 3, -1])
+def test_a_receiver_that_began_without_the_leap_seconds_is_followed_once_it_has_them(
+    tmp_path: Path, ahead_s: int
+) -> None:
+    board = Board(tmp_path)
+
+    def told(seconds: int, ahead_s: int) -> None:
+        for second in range(seconds):
+            board.boot_ns += NS
+            late_ms = (150, 400, 250)[second % 3]
+            board.clock.learn(board.boot_ns, TRUE_NS + board.boot_ns + ahead_s * NS - late_ms * 1_000_000)
+
+    told(600, ahead_s)
+    assert board.clock.wall_ns(0) - TRUE_NS == pytest.approx(ahead_s * NS - 150_000_000, abs=300_000)
+    told(31, 0)
+    assert board.clock.wall_ns(0) - TRUE_NS == pytest.approx(-150_000_000, abs=300_000)
+
+
+def test_a_receiver_that_is_late_for_a_while_changes_nothing(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for second in range(120):
+        board.boot_ns += NS
+        late_ms = 150 if second % 25 == 0 else 1100
+        board.clock.learn(board.boot_ns, TRUE_NS + board.boot_ns - late_ms * 1_000_000)
+    assert board.clock.wall_ns(0) - TRUE_NS == pytest.approx(-150_000_000, abs=3_000_000)
+
+
 def test_a_board_that_drifts_against_gps_is_followed(tmp_path: Path) -> None:
     board = Board(tmp_path)
     for _ in range(86_400):
