@@ -31,8 +31,9 @@ FIFO_STATUS = 0x39  # bits 5-0: entries
 
 IDENTITY = 0xE5
 FIFO_SAMPLES = 32
-_TRANSFER_BYTES = 9
-"""Of one sample: address, register, address again, three words."""
+_SAMPLE_BYTES = 500 / 9
+"""What the data sheet grants each sample, with all that is around the nine of its transfer: 500 clocks of the bus, in
+bytes of nine (section "I2C": at 400 kHz 800 samples a second at most, and in proportion)."""
 RANGES_G = (2, 4, 8, 16)
 """By code of DATA_FORMAT."""
 LSB_PER_G = 256.0
@@ -67,7 +68,7 @@ class Settings:
         virtual = self.virtual.document()
         return Adxl345(
             self,
-            open_i2c(self.bus, self.address, chip="adxl345", virtual=virtual, load=(self.rate_hz, _TRANSFER_BYTES)),
+            open_i2c(self.bus, self.address, chip="adxl345", virtual=virtual, load=(self.rate_hz, _SAMPLE_BYTES)),
         )
 
 

@@ -9,6 +9,7 @@ too coarse, or the magnetometer's own clock matters, two streams on the same bus
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +26,8 @@ from drivers.ports.virtual import Virtual
 
 ACCELEROMETER = 0x19
 _SHORTEST_S, _LONGEST_S = 0.01, 0.05
+_FIELD_BYTES = 9
+"""Of one transfer of the field: address, register, address again, three words."""
 HALLMARKS = (Hallmark((MAGNETOMETER,), IRA, {MAGNETOMETER_IDENTITY: "LSM303DLHC"}),)  # the other half has none
 
 
@@ -57,12 +60,24 @@ class Settings:
             return self.mag_rate_hz, 6
         return self.rate_hz, 12 if self.sensors == "both" else 6
 
+    def interval_s(self) -> float:
+        """How long accelerations may wait in the FIFO, and so how old the field beside them may be."""
+        return min(_LONGEST_S, max(_SHORTEST_S, 1 / self.mag_rate_hz)) if self.sensors == "both" else _LONGEST_S
+
+    def load(self) -> tuple[float, int]:
+        """Samples a second, and bytes on the bus of each, with its share of the field's; nothing of a field alone,
+        whose 220 a second any bus carries but one at 10 kHz."""
+        if self.sensors == "magnetometer":
+            return 0.0, 0
+        share = min(1.0, 1 / self.interval_s() / self.rate_hz) if self.sensors == "both" else 0.0
+        return self.rate_hz, 6 + math.ceil(share * _FIELD_BYTES)
+
     def open(self) -> "Lsm303":
         with contextlib.ExitStack() as opened:
             devices = []
             for address in (ACCELEROMETER, MAGNETOMETER):
                 document = {**self.virtual.document(), "address": address}
-                devices.append(open_i2c(self.bus, address, chip="lsm303", virtual=document))
+                devices.append(open_i2c(self.bus, address, chip="lsm303", virtual=document, load=self.load()))
                 opened.callback(devices[-1].close)
             opened.pop_all()
         return Lsm303(self, *devices)
@@ -72,13 +87,12 @@ class Lsm303:
     def __init__(self, settings: Settings, accelerometer: I2cDevice, magnetometer: I2cDevice) -> None:
         self._settings = settings
         self._devices = accelerometer, magnetometer
-        both = settings.sensors == "both"
         self._accelerometer = Accelerometer(
             "lsm303",
             accelerometer,
             rate_hz=settings.rate_hz,
             range_g=settings.accel_range_g,
-            longest_s=min(_LONGEST_S, max(_SHORTEST_S, 1 / settings.mag_rate_hz)) if both else _LONGEST_S,
+            longest_s=settings.interval_s(),
         )
         self._magnetometer = Magnetometer(
             magnetometer, rate_hz=settings.mag_rate_hz, range_gauss=settings.mag_range_gauss

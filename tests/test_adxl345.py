@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from drivers import Block, DriverError, Samples, SettingsError, _fifo, boottime_ns
-from drivers.adxl345 import Adxl345, Settings
-from drivers.ports.i2c import I2cDevice
+from drivers import adxl345 as module
+from drivers.adxl345 import RATES_HZ, Adxl345, Settings
+from drivers.ports.i2c import I2cDevice, too_much
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import adxl345 as virtual_adxl345
 from drivers.ports.virtual.adxl345 import Adxl345 as Chip
@@ -87,6 +88,20 @@ def test_the_slowest_bus_that_the_data_sheet_allows_carries_it(
     bus._byte_ns = 9e9 / bus_hz
     driver.start()
     assert read_until(driver, 2000)[-1].segment == 0
+
+
+@pytest.mark.parametrize("rate_hz", list(RATES_HZ))
+def test_a_bus_that_is_slower_than_the_data_sheet_allows_is_refused(
+    monkeypatch: pytest.MonkeyPatch, rate_hz: float
+) -> None:
+    clock_hz = round(500 * rate_hz)
+    monkeypatch.setattr(module, "open_i2c", lambda *_, load, **__: load)
+    load = Settings(rate_hz=rate_hz).open()._device
+    assert too_much(load, clock_hz) == ""
+    assert too_much(load, clock_hz - 1)
+    if rate_hz == 400:
+        said = too_much(load, 100_000)
+        assert "are 200 kbit/s" in said and "i2c_arm_baudrate=400000" in said and "rate_hz to 200 at most" in said
 
 
 def test_settings_reach_their_registers() -> None:

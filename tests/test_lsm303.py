@@ -1,14 +1,16 @@
 """The LSM303DLHC driver against its two virtual chips: either alone, both in one stream, overflow, faults."""
 
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from drivers import Block, DriverError, Samples, SettingsError, _fifo, _ready
+from drivers import lsm303 as module
 from drivers.lsm303 import Lsm303, Settings
-from drivers.ports.i2c import I2cDevice
+from drivers.ports.i2c import I2cDevice, too_much
 from drivers.ports.virtual import Virtual
 from drivers.ports.virtual import lis3dh as virtual_lis3dh
 from drivers.ports.virtual import lsm303 as virtual_lsm303
@@ -163,6 +165,28 @@ def test_another_chip_at_the_address_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(Magnetometer, "read", lambda *_: b"\x00\x00\x00")
     with pytest.raises(DriverError, match="say 00 00 00 and not 48 34 33"):
         driver.start()
+
+
+@pytest.mark.parametrize(
+    ("options", "clock_hz", "refused"),
+    [
+        ({"rate_hz": 1344, "mag_rate_hz": 220}, 100_000, ""),
+        ({"rate_hz": 100}, 10_000, ""),
+        ({"rate_hz": 200}, 10_000, "200 samples a second of 8 bytes are 14 kbit/s"),
+        ({"rate_hz": 10, "mag_rate_hz": 75}, 1_000, "10 samples a second of 15 bytes"),
+        ({"rate_hz": 200, "sensors": "accelerometer"}, 10_000, "of 6 bytes are 11 kbit/s"),
+        ({"sensors": "magnetometer", "rate_hz": 1344}, 100_000, ""),
+    ],
+)
+def test_a_bus_that_is_too_slow_for_both_sensors_is_refused(
+    monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], clock_hz: int, refused: str
+) -> None:
+    monkeypatch.setattr(
+        module, "open_i2c", lambda *_, load, **__: SimpleNamespace(said=too_much(load, clock_hz), close=lambda: None)
+    )
+    said = Settings(**options).open()._devices[0].said  # type: ignore[attr-defined]
+    assert refused in said
+    assert bool(said) == bool(refused)
 
 
 def test_every_mistake_is_named_at_once() -> None:
