@@ -56,7 +56,7 @@ class Epoch:
     hdop: float = NAN
     accuracy: float = NAN
     quality: int | None = None
-    """As GGA says it: 0 none, 1 GPS, 2 DGPS, 4 and 5 RTK, 6 estimated ..."""
+    """As GGA says it: 0 none, 1 GPS, 2 DGPS, 4 and 5 RTK, 6 estimated, 7 typed in, 8 simulator."""
     by_gga: bool = False
     """Whether quality and position are GGA's, whose word counts more than others'."""
     said: list[str] = dataclasses.field(default_factory=list)

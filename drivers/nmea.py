@@ -1,6 +1,7 @@
 """A GPS receiver on a serial port: position, speed and time, a row an epoch, from its NMEA 0183 sentences.
 
-An epoch in which the receiver knows no position is a row, too: its FixQuality is 0, its position not a number.
+An epoch in which the receiver knows no position is a row, too: its FixQuality is 0, its position not a number. Nor is
+one that it did not measure: what a person typed in (7) and what it makes up (8, simulator) is no fix.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ CHANNELS = (
     Channel("Satellites", "", "|u1", limits=(-1, 256)),
     Channel("HDOP", "", "<f4"),
     Channel("Accuracy", "m", "<f4"),  # of the position, one sigma, where the receiver says it (GST)
-    Channel("FixQuality", "", "|u1", limits=(-1, 256)),  # 0 none, 1 GPS, 2 DGPS, 4 and 5 RTK, 6 estimated
+    Channel("FixQuality", "", "|u1", limits=(-1, 256)),  # 0 none, 1 GPS, 2 DGPS, 4 and 5 RTK, 6 estimated, 7, 8
     Channel("Time", "s", "<f8"),  # Unix time
 )
 _DTYPE = samples_dtype(CHANNELS)
@@ -40,6 +41,8 @@ _USELESS_S = 10.0
 _AGREE_S = 0.5
 """How far the receiver's clock and ours may disagree about what passed between two epochs, if it is to count."""
 _FEWEST_SENTENCES = 2
+_NO_FIX, _ESTIMATED = (0, 7, 8), 6
+"""By FixQuality. A receiver that reckons on from its last fix (6) knows a place; its time is only its own clock's."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,7 +139,7 @@ class Nmea:
         return self._row(self._ended.popleft()) if self._ended else None
 
     def utc(self) -> tuple[int, int] | None:
-        """(CLOCK_BOOTTIME, Unix time), in ns, of the last epoch with a fix; None where its time is not known."""
+        """(CLOCK_BOOTTIME, Unix time), in ns, of the last epoch, if satellites told it; None where they did not."""
         return self._utc
 
     def close(self) -> None:
@@ -173,19 +176,21 @@ class Nmea:
             self._last_unix_s = time_s
         elif not math.isnan(self._last_unix_s):
             self._last_unix_s += passed_s
-        fixed = bool(epoch.quality)
+        quality = epoch.quality or 0
+        fixed = quality not in _NO_FIX
         # without a fix a receiver only knows what its own clock kept, and perhaps no leap seconds
-        self._utc = (epoch.observed_ns, round(time_s * 1e6) * 1000) if fixed and not math.isnan(time_s) else None
+        timed = fixed and quality != _ESTIMATED and not math.isnan(time_s)
+        self._utc = (epoch.observed_ns, round(time_s * 1e6) * 1000) if timed else None
         row = (
-            epoch.latitude,
-            epoch.longitude,
-            epoch.altitude,
+            epoch.latitude if fixed else math.nan,
+            epoch.longitude if fixed else math.nan,
+            epoch.altitude if fixed else math.nan,
             epoch.speed if fixed else math.nan,
             epoch.course if fixed else math.nan,
             epoch.satellites,
             epoch.hdop,
             epoch.accuracy,
-            epoch.quality or 0,
+            quality,
             time_s,
         )
         samples: Samples = np.array([row], _DTYPE)

@@ -183,6 +183,25 @@ def test_what_counts_as_a_fix(bodies: list[str], quality: int, placed: bool) -> 
 
 
 @pytest.mark.parametrize(
+    ("quality", "placed", "timed"), [(1, True, True), (6, True, False), (7, False, False), (8, False, False)]
+)
+def test_only_satellites_tell_the_time_and_what_is_made_up_is_no_place(quality: int, placed: bool, timed: bool) -> None:
+    text = sentence(RMC) + sentence(GGA.replace(",1,08", f",{quality},08"))
+    with printing(text, 0.1) as path:
+        driver = Settings(path, rate_hz=10).open()
+        try:
+            driver.start()
+            (block,) = read_blocks(driver, 1)
+        finally:
+            driver.close()
+    (row,) = block.samples
+    assert (row["FixQuality"], row["Time"]) == (quality, calendar.timegm((2026, 3, 23, 12, 35, 19)))
+    for name in ("Latitude", "Longitude", "Altitude", "Speed", "Course"):
+        assert math.isnan(row[name]) is not placed, name
+    assert (driver.utc() is not None) is timed
+
+
+@pytest.mark.parametrize(
     ("body", "speed", "course"),
     [
         ("GNVTG,,T,,M,0.015,N,0.028,K,A", 0.028 / 3.6, math.nan),  # u-blox gives no course at rest
