@@ -1,9 +1,10 @@
 """Annotations: what a person says of a finished capture, as changes of its sidecar that make the next revision."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from agent.number import is_number
 
 Document = Mapping[str, Any]
 _CORNERS = ("x_min", "y_min", "x_max", "y_max")
@@ -107,11 +108,14 @@ def _place(document: Document, part: Mapping[str, Any]) -> tuple[int, int]:
     begin, end, rate_hz = extent(document)
     if part.keys() == {"first", "samples"} and all(_whole(part[key]) for key in part):
         return int(part["first"]), int(part["samples"])
-    if part.keys() != {"begin_s", "end_s"} or not all(_number(part[key]) for key in part):
+    if part.keys() != {"begin_s", "end_s"} or not all(is_number(part[key]) for key in part):
         raise ValueError("a part has first and samples, or begin_s and end_s")
     if not 0 <= part["begin_s"] <= part["end_s"]:
         raise ValueError("a part's begin_s is 0 or more, and its end_s not before it")
-    first, after = (begin + round(part[key] * rate_hz) for key in ("begin_s", "end_s"))
+    try:
+        first, after = (begin + round(part[key] * rate_hz) for key in ("begin_s", "end_s"))
+    except OverflowError:
+        raise ValueError(f"{part['end_s']:g} s are not in {document['name']}") from None
     if after == end + 1:  # the duration is from the first sample to the last, and may be rounded up
         after = end
     return first, after - first
@@ -165,13 +169,9 @@ def _box(box: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _share(name: str, value: object) -> float:
-    if not isinstance(value, int | float) or not _number(value) or not 0 <= value <= 1:
+    if not is_number(value) or not 0 <= value <= 1:
         raise ValueError(f"{name} is {value!r}, and has to be from 0 to 1")
     return value
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _whole(value: object) -> bool:

@@ -7,14 +7,14 @@
 
 import json
 import logging
-import math
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from agent.capture import safe_name, sync_directory
-from drivers import Identity
+from agent.number import is_number
+from drivers import DriverError, Identity, Restorable
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,20 @@ def fits(document: Mapping[str, Any], identity: Identity) -> bool:
     return (document["model"], document["serial"]) == (identity.model, identity.serial)
 
 
+def give_back(driver: object, known: Mapping[str, Any] | None, stream: str) -> None:
+    """What its chip once found, to a driver that has just started; `known` is what fits. DriverError."""
+    chip = known.get("chip") if known is not None else None
+    if chip is None or not isinstance(driver, Restorable):
+        return
+    try:
+        driver.restore(chip["calibration"])
+    except ValueError as error:
+        log.warning("stream %s: its chip does not get back what it found: %s; calibrate again", stream, error)
+    except DriverError as error:
+        remedy = f"where it never does, delete calibration/{safe_name(stream)}.json in the data folder"
+        raise DriverError(f"{error}; {remedy}") from error
+
+
 def _check(document: Mapping[str, Any]) -> None:
     """ValueError where it is not as the sidecar's schema says."""
     for key in ("model", "serial"):
@@ -125,5 +139,5 @@ def _check_sensor(name: str, sensor: object) -> None:
 
 def _shaped(value: object, shape: tuple[int, ...]) -> bool:
     if not shape:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        return is_number(value)
     return isinstance(value, list) and len(value) == shape[0] and all(_shaped(one, shape[1:]) for one in value)

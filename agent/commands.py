@@ -1,11 +1,15 @@
 """Commands: the one table of what a person may ask of a running daemon, for the socket and for the help."""
 
 import dataclasses
-import math
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from agent.control import CommandError
+from agent.database import DatabaseDamaged
+from agent.number import is_number
+
+log = logging.getLogger(__name__)
 
 
 class Asked(Protocol):
@@ -142,7 +146,21 @@ COMMANDS: Mapping[str, Command] = {
 
 
 def obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
-    """Checks the arguments and does it. CommandError says what is wrong and what there is."""
+    """Checks the arguments and does it. CommandError says what is wrong and what there is.
+
+    Also where it fails in a way that nobody thought of, which is logged: no question ends the daemon. OSError: the disk
+    is full, the database busy; DatabaseDamaged, which a new start mends.
+    """
+    try:
+        return _obey(daemon, name, given)
+    except (CommandError, OSError, DatabaseDamaged):
+        raise
+    except Exception as error:
+        log.exception("the command %.100r failed", name)
+        raise CommandError(f"{name} failed, and the log says where: {type(error).__name__}: {error}") from None
+
+
+def _obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
     command = COMMANDS.get(name)
     if command is None:
         raise CommandError(f"no command {name!r}; there is {', '.join(COMMANDS)}")
@@ -163,22 +181,18 @@ def obey(daemon: Asked, name: str, given: Mapping[str, Any]) -> Any:
         if isinstance(value, str) and not _whole(value):
             raise CommandError(f"{name}: {argument.name}: no text, but half a character: {argument.doc}")
         if isinstance(value, dict) and not all(_scalar(item) for item in value.items()):
-            raise CommandError(f"{name}: {argument.name}: names with text, numbers, true, false or null")
+            raise CommandError(f"{name}: {argument.name}: names with text, numbers (of 64 bits), true, false or null")
         arguments[argument.name] = value
     method: Callable[..., Any] = getattr(daemon, command.name)
     return method(**arguments)
 
 
 def _scalar(item: tuple[object, object]) -> bool:
-    """Whether a sidecar can say it: JSON has no word for what is not a number, UTF-8 none for half a character."""
+    """Whether a sidecar can say it: UTF-8 has no word for half a character."""
     key, value = item
     if not isinstance(key, str) or not 0 < len(key) <= 128:
         return False
-    if not (value is None or isinstance(value, str | int | float)):
-        return False
-    if isinstance(value, float) and not math.isfinite(value):
-        return False
-    return _whole(f"{key}{value}")
+    return (value is None or isinstance(value, str | bool) or is_number(value)) and _whole(f"{key}{value}")
 
 
 def _whole(text: str) -> bool:

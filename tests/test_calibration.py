@@ -201,6 +201,8 @@ SENSOR = {"channels": [f"Accelerometer{a}" for a in "XYZ"], "unit": "g", "bias":
         ('{"sensors": {"gyroscope": 3}}', "each sensor is a table"),
         (json.dumps({"sensors": {"accelerometer": {**SENSOR, "bias": [1, 2]}}}), "bias: not 3"),
         (json.dumps({"sensors": {"accelerometer": {**SENSOR, "bias": [1, 2, float("nan")]}}}), "bias: not 3"),
+        (json.dumps({"sensors": {"accelerometer": {**SENSOR, "bias": [1, 2, 10**400]}}}), "bias: not 3"),
+        (json.dumps({"sensors": {"accelerometer": {**SENSOR, "residual": 1 << 63}}}), "residual: not a finite"),
         (json.dumps({"sensors": {"accelerometer": {**SENSOR, "matrix": [[1, 2, 3]]}}}), "matrix: not 3 times 3"),
         (json.dumps({"sensors": {"accelerometer": {**SENSOR, "colour": 1}}}), "only"),
         (json.dumps({"sensors": {"accelerometer": {**SENSOR, "channels": ["A", "B", "C"]}}}), "no channel A"),

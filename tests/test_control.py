@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from agent import commands
 from agent.control import CommandError, Control, NoDaemon, ask, socket_path
+from agent.database import DatabaseDamaged
 
 
 class Fake:
-    """Stands for the daemon's answers: tells what it was asked."""
+    """Stands for the daemon's answers: tells what it was asked, or fails as nobody thought it could."""
+
+    def measure(self, stream: str) -> Any:
+        raise ZeroDivisionError("no sample")
 
     def __getattr__(self, name: str) -> Any:
         return lambda **arguments: {"asked": name, **arguments}
@@ -61,6 +65,25 @@ def test_a_wrong_question_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(CommandError, match=message):
         ask(data_dir, command, **arguments)
+
+
+def test_a_command_that_fails_is_answered_and_logged_and_the_next_one_is_answered_too(
+    data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(CommandError, match=r"measure failed, .* ZeroDivisionError: no sample"):
+        ask(data_dir, "measure", stream="imu")
+    assert "Traceback" in caplog.text
+    assert ask(data_dir, "status")["asked"] == "status"
+
+
+def test_a_database_that_is_damaged_is_no_answer() -> None:
+    def damaged() -> None:
+        raise DatabaseDamaged("malformed")
+
+    fake = Fake()
+    fake.status = damaged  # type: ignore[attr-defined]
+    with pytest.raises(DatabaseDamaged):
+        commands.obey(fake, "status", {})
 
 
 def test_without_a_daemon_it_says_so(tmp_path: Path) -> None:

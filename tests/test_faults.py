@@ -231,7 +231,7 @@ def test_a_capture_whose_files_are_gone_can_be_dropped(house: House) -> None:
     assert commands.obey(answers, "drop", {"capture": capture.uuid}) == 1
 
 
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"\\ud800"'])
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"\\ud800"', "1" + 400 * "0", str(1 << 63)])
 def test_a_label_that_no_sidecar_can_hold_is_refused(value: str) -> None:
     given = json.loads(f'{{"labels": {{"a": {value}}}}}')
     with pytest.raises(CommandError, match="labels"):

@@ -231,7 +231,8 @@ def test_a_command_that_the_broker_keeps_is_ignored_and_said(site: Site) -> None
 
 
 TEXT = st.text(st.characters(), max_size=40)
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 1 << 63, 1e308, 5e-324, -0.0])
+SCALARS = st.none() | st.booleans() | NUMBERS | TEXT
 VALUES = SCALARS | st.lists(SCALARS, max_size=3) | st.dictionaries(TEXT, SCALARS | st.lists(SCALARS), max_size=3)
 NAMES = st.sampled_from(["recording", "target", "capture", "stream", "labels", "metadata", "correlation", "x"])
 QUESTIONS = st.tuples(
@@ -270,3 +271,38 @@ def test_whatever_is_asked_on_the_socket_is_answered_too(site: Site, question: t
         site.running.ask(name, **{key: value for key, value in arguments.items() if key not in ("command", "timeout")})
     except CommandError as error:
         assert str(error)
+
+
+SENSOR = st.fixed_dictionaries(
+    {"bias": st.lists(NUMBERS, min_size=3, max_size=3), "residual": NUMBERS},
+    optional={"matrix": st.lists(st.lists(NUMBERS, min_size=3, max_size=3), min_size=3, max_size=3)},
+)
+SAID = st.fixed_dictionaries(
+    {},
+    optional={
+        "part": st.fixed_dictionaries({"begin_s": NUMBERS | st.just(0), "end_s": NUMBERS})
+        | st.fixed_dictionaries({"first": NUMBERS, "samples": NUMBERS}),
+        "labels": st.dictionaries(TEXT, NUMBERS, max_size=2),
+        "classes": st.dictionaries(TEXT, NUMBERS, max_size=2),
+        "box": st.fixed_dictionaries({"label": st.just("moth")} | dict.fromkeys(("x_min", "y_min", "x_max"), NUMBERS)),
+    },
+)
+
+
+@given(SENSOR, SAID)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_no_number_in_a_question_ends_the_daemon(site: Site, sensor: dict[str, Any], said: dict[str, Any]) -> None:
+    from agent.control import CommandError
+
+    channels = [f"Accelerometer{axis}" for axis in "XYZ"]
+    calibration = {"sensors": {"accelerometer": {**sensor, "channels": channels, "unit": "g"}}}
+    capture = site.listener.first(f"{BASE}/event/capture/finished")["capture"]
+    for name, arguments in (
+        ("calibrate", {"stream": "imu", "calibration": json.dumps(calibration)}),
+        ("annotate", {"capture": capture, **said}),
+    ):
+        try:
+            site.running.ask(name, **arguments)
+        except CommandError as error:
+            assert "failed, and the log says where" not in str(error)
+    assert site.running.ask("status")["streams"]
