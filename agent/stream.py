@@ -21,6 +21,7 @@ from drivers import (
     DriverError,
     DriverSettings,
     Identity,
+    Noting,
     SelfCalibrating,
     Snapper,
     TimeSource,
@@ -71,6 +72,7 @@ class Stream:
         self.lost_exact = True
         self.reopened = 0
         self._counters: dict[str, int] = {}
+        self._notes: Mapping[str, str] = {}
         self._marks: list[tuple[int, int]] = []
         self._askers: queue.SimpleQueue[queue.SimpleQueue[str]] = queue.SimpleQueue()
         self.calibration: Mapping[str, Any] | None = None
@@ -146,6 +148,7 @@ class Stream:
                 worker.beat()
                 if driver is not None:
                     self._add_counters(driver)
+                    self._notes = self._noted(driver)
                     driver.close()
             if worker.stopping.is_set() or worker.wait(self._jitter.uniform(first_s, pause_s)):
                 break
@@ -204,6 +207,10 @@ class Stream:
         for name, count in driver.counters.items():
             self._counters[name] = self._counters.get(name, 0) + count
 
+    def _noted(self, driver: object) -> Mapping[str, str]:
+        """What the driver wants shown; where it has nothing, what the one before had."""
+        return (driver.notes if isinstance(driver, Noting) else {}) or self._notes
+
     def _mark(self, block: Block) -> None:
         """Remembers (time, newest index) about every second for ten seconds: the rate that Health shows."""
         marks = self._marks
@@ -241,6 +248,7 @@ class Stream:
             "reopened": self.reopened,
             "ring": {"blocks": blocks, "bytes": held_bytes, "seconds": round(held_s, 3)},
             "counters": counters,
+            "notes": self._noted(driver),
         }
 
     def preview(self) -> dict[str, Any]:
@@ -259,7 +267,7 @@ class Stream:
             "lost_exact",
         )
         return {
-            **{key: health[key] for key in (*shown, "last_s")},
+            **{key: health[key] for key in (*shown, "last_s", "notes")},
             "channels": {c.name: {"value": value, "unit": c.unit} for c, value in self._values(last)},
             "calibrates_itself": isinstance(self._open_driver, SelfCalibrating),
             "picture_bytes": None if last is None or not last.jpeg else len(last.jpeg),

@@ -21,6 +21,7 @@ __all__ = [
     "Expecting",
     "Hallmark",
     "Identity",
+    "Noting",
     "Samples",
     "SelfCalibrating",
     "SettingsError",
@@ -160,6 +161,16 @@ class SelfCalibrating(Protocol):
 
     def calibration(self) -> str:
         """What the chip has found by now, as the option `calibration` takes it back. Called between reads."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A driver that has more to show than numbers."""
+
+    @property
+    def notes(self) -> Mapping[str, str]:
+        """What a person may want to see of what came last, by name (`last_bad_line` ...): short, fit to be printed.
+        Asked from any thread."""
 
 
 @runtime_checkable

@@ -75,9 +75,10 @@ class TextLines:
         self._line: Line | None = None
 
     @property
-    def last_bad(self) -> str:
-        """The last line that could not be used; empty where there was none."""
-        return self._decoder.last_bad.decode(errors="backslashreplace") if self._decoder is not None else ""
+    def notes(self) -> Mapping[str, str]:
+        """The last line that could not be used, where there was one; what stood before the first good one is none."""
+        decoder = self._decoder
+        return {"last_bad_line": shown(decoder.last_bad)} if decoder and decoder.counters["bad_lines"] else {}
 
     def start(self) -> Identity:
         """Listens for a second (longer where `rate_hz` is low): columns, labels and rate."""

@@ -192,3 +192,18 @@ def test_counters_of_all_openings_add_up(run: Run) -> None:
     script = Script([[IDENTITY, block(0, 1, 1), DriverError("gone")], [IDENTITY, block(0, 1, 2)]])
     stream = run(script, lambda s: s.samples == 2)
     assert stream.health()["counters"] == {"resyncs": 2}
+
+
+class Noted(Script):
+    """It has something to show until it is opened again."""
+
+    @property
+    def notes(self) -> dict[str, str]:
+        return {"last_bad_line": "'x'"} if not self.closed else {}
+
+
+def test_notes_of_a_driver_are_shown_and_stay_until_there_are_others(run: Run) -> None:
+    script = Noted([[IDENTITY, block(0, 1, 1), DriverError("gone")], [IDENTITY, block(0, 1, 2)]])
+    stream = run(script, lambda s: s.samples == 2)
+    assert stream.health()["notes"] == stream.preview()["notes"] == {"last_bad_line": "'x'"}
+    assert run(Script([[IDENTITY, block(0, 1, 1)]]), lambda s: s.samples == 1).health()["notes"] == {}

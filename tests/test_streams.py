@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from agent.jitter import jitter_s
 from drivers import Block, samples_dtype
 from tests.recorded import run
 from tests.running import Running
+from tests.ttys import printing
 
 CONFIG = """
 [stream.imu]
@@ -125,6 +127,19 @@ def test_into_a_pipe_it_goes_on_line_by_line(running: Running) -> None:
 def test_as_json_it_is_a_line_each_time(running: Running) -> None:
     lines = watching(running, "--json", terminal=False).splitlines()
     assert len(lines) >= 3 and all("imu" in json.loads(line) for line in lines)
+
+
+def test_the_last_bad_line_of_a_device_that_prints_is_shown(tmp_path: Path) -> None:
+    text = b"".join(b"%d,1\n" % n for n in range(20)) + b"20,\x1b[2J\n"
+    with printing(text, 0.02) as path:
+        device = f'[stream.mcu]\ndriver = "text_lines"\nport = "{path}"\nmeasure_s = 0.2\n'
+        with Running(tmp_path, device) as daemon:
+            status = daemon.until(lambda status: status["streams"]["mcu"]["counters"]["bad_lines"] > 0)
+            notes = {"last_bad_line": repr("20,\x1b[2J")}
+            assert status["streams"]["mcu"]["notes"] == notes
+            assert daemon.ask("streams")["mcu"]["notes"] == notes
+            assert "mcu: last bad line '20,\\x1b[2J'\n" in run("status", "--data", daemon.data).output
+            assert re.search(r"^  last bad line +'20,\\x1b\[2J'$", run("streams", "--data", daemon.data).output, re.M)
 
 
 def report(samples: int, value: float) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from drivers import DriverError, Identity, Samples, SettingsError
+from drivers import DriverError, Identity, Noting, Samples, SettingsError
 from drivers.ports.virtual.motion import Motion
 from drivers.ports.virtual.text_lines import LABELS
 from drivers.text_lines import Settings, TextLines, VirtualText
@@ -107,7 +107,8 @@ def test_bad_lines_are_counted_and_the_last_is_shown() -> None:
         with started(path) as (driver, _):
             blocks = read_blocks(driver, 4)
     assert driver.counters["bad_lines"] >= 2
-    assert driver.last_bad == "20,\\xff"
+    assert isinstance(driver, Noting)
+    assert driver.notes == {"last_bad_line": repr("20,\\xff")}
     for one, two in itertools.pairwise(blocks):
         assert two.first == one.end + two.lost
     assert {b.lost for b in blocks} == {0, 1}

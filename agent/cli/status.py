@@ -85,6 +85,9 @@ def _show(report: dict[str, Any]) -> None:
     )
     streams = [(name, s["state"], *_stream(s)) for name, s in report["streams"].items()]
     print_table(["Stream~", "State", "Model~", "Hz>", "Samples>", "Lost>", "Last>"], streams)
+    for name, stream in report["streams"].items():
+        for note, text in stream.get("notes", {}).items():
+            click.echo(f"{name}: {note.replace('_', ' ')} {text}")
     recordings = [
         (name, _state(r), number(r["finished"]), number(r["samples"]), size(r["bytes"]), _triggers(r))
         for name, r in report["recordings"].items()

@@ -84,6 +84,8 @@ class Course:
                     values.append(found["value"])
                 value = f"{number(found['value'])} {found['unit']}".strip()
                 yield f"  {channel:<24} {value:>18}  {sparkline(values)}".rstrip()
+            for note, text in stream.get("notes", {}).items():
+                yield f"  {note.replace('_', ' '):<24} {text}"
             if stream["picture_bytes"] is not None:
                 yield f"  {'newest picture':<24} {size(stream['picture_bytes']):>18}"
 
