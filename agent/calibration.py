@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.capture import safe_name, sync_directory
 from agent.number import is_number
-from drivers import Identity
+from drivers import DriverError, Identity, Restorable
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +85,20 @@ def joined(
 def fits(document: Mapping[str, Any], identity: Identity) -> bool:
     """Whether it was made with this hardware, as far as the hardware says who it is."""
     return (document["model"], document["serial"]) == (identity.model, identity.serial)
+
+
+def give_back(driver: object, known: Mapping[str, Any] | None, stream: str) -> None:
+    """What its chip once found, to a driver that has just started; `known` is what fits. DriverError."""
+    chip = known.get("chip") if known is not None else None
+    if chip is None or not isinstance(driver, Restorable):
+        return
+    try:
+        driver.restore(chip["calibration"])
+    except ValueError as error:
+        log.warning("stream %s: its chip does not get back what it found: %s; calibrate again", stream, error)
+    except DriverError as error:
+        remedy = f"where it never does, delete calibration/{safe_name(stream)}.json in the data folder"
+        raise DriverError(f"{error}; {remedy}") from error
 
 
 def _check(document: Mapping[str, Any]) -> None:

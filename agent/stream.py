@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.calibration import fits
+from agent.calibration import fits, give_back
 from agent.clock import Clock
 from agent.jitter import jitter_s
 from agent.ring import Ring
@@ -124,7 +124,9 @@ class Stream:
             try:
                 driver = self._settings.open()
                 worker.beat()
-                self._begin(driver.start())
+                identity = driver.start()
+                give_back(driver, self.fitting_calibration(identity), self.name)
+                self._begin(identity)
                 self._open_driver = driver
                 # asked once: such a question costs more than a block does
                 calibrating = driver if isinstance(driver, SelfCalibrating) else None

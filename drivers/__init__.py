@@ -22,6 +22,7 @@ __all__ = [
     "Hallmark",
     "Identity",
     "Noting",
+    "Restorable",
     "Samples",
     "SelfCalibrating",
     "SettingsError",
@@ -161,6 +162,15 @@ class SelfCalibrating(Protocol):
 
     def calibration(self) -> str:
         """What the chip has found by now, as the option `calibration` takes it back. Called between reads."""
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """A driver of a chip that takes back what it once found by calibrating itself."""
+
+    def restore(self, calibration: str) -> None:
+        """Gives it back what `calibration` once said, where it has lost it and its settings say nothing else. Called
+        once, between `start` and the first `read`. ValueError where that is nothing that such a chip says."""
 
 
 @runtime_checkable

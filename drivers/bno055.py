@@ -13,7 +13,8 @@ config.txt, then `bus = 3`), mostly also a slow clock (dtparam=i2c_arm_baudrate=
 second).
 
 The calibration that it finds while it is moved is lost when its power is. `Bno055.calibration` says it, the option
-`calibration` gives it back. A start resets nothing, so a restarted daemon finds a chip that is still calibrated.
+`calibration` or `restore` gives it back. A start resets nothing, so a restarted daemon finds a chip that is still
+calibrated.
 """
 
 import dataclasses
@@ -45,6 +46,8 @@ CONFIG = 0x00
 MODES = {"ndof": 0x0C, "ndof_fmc_off": 0x0B, "imu": 0x08}
 """Table 3-5: all nine axes, without fast magnetic calibration, and without the magnetometer."""
 PROFILE_BYTES = 22
+_OFFSET_BYTES = 18
+"""Of these all but the two radii, which are no measurement; 0 after power-up."""
 
 _TO_CONFIG_S, _FROM_CONFIG_S = 0.025, 0.015  # table 3-6 says 19 and 7 ms
 _CRYSTAL_S = 0.01
@@ -81,7 +84,10 @@ class Settings:
         choices=tuple(MODES),
     )
     external_crystal: bool = option("the board has a 32 kHz crystal (most breakout boards do)", False)
-    calibration: str = option("offsets to begin with, 44 hex digits that such a chip has once said; empty: its own", "")
+    calibration: str = option(
+        "offsets to begin with, 44 hex digits that such a chip has once said; empty: its own, or what `calibrate` kept",
+        "",
+    )
     virtual: Virtual = option("options of the virtual chip", factory=Virtual)
 
     def __post_init__(self) -> None:
@@ -116,6 +122,7 @@ class Bno055:
         self._next = 0  # index of the moment to ask at
         self._end = 0  # index after the last sample that was handed out
         self._dtype = np.dtype([])
+        self._calibrated = False  # as far as there are offsets
 
     def start(self) -> Identity:
         settings = self._settings
@@ -137,6 +144,7 @@ class Bno055:
         self._write(AXIS_MAP + 1, 0x00)
         if settings.calibration:
             self._restore(bytes.fromhex(settings.calibration))
+        self._calibrated = any(self._device.read(OFFSETS, _OFFSET_BYTES))
         self._use_crystal(settings.external_crystal)
         self._change_mode(MODES[settings.mode])
         identity = Identity("BNO055", settings.rate_hz, _CHANNELS, {"fusion": settings.mode}, serial)
@@ -181,6 +189,20 @@ class Bno055:
         self._change_mode(MODES[self._settings.mode])
         self._wait_for_fusion()
         return profile.hex()
+
+    def restore(self, calibration: str) -> None:
+        """Gives it back what it once found, before the first read; nothing where it has offsets."""
+        profile = bytes.fromhex(calibration)
+        if len(profile) != PROFILE_BYTES:
+            raise ValueError(f"{calibration!r} is not {2 * PROFILE_BYTES} hex digits")
+        if self._calibrated or self._settings.calibration:
+            return
+        self._change_mode(CONFIG)
+        self._restore(profile)
+        self._use_crystal(self._settings.external_crystal)
+        self._change_mode(MODES[self._settings.mode])
+        self._wait_for_fusion()
+        self._begun_ns = boottime_ns()
 
     def _restore(self, profile: bytes) -> None:
         self._use_crystal(False)  # while it runs on that one, offsets have no effect

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import drivers.bno055 as module
-from drivers import Block, DriverError, SettingsError
+from drivers import Block, DriverError, Restorable, SettingsError
 from drivers.bno055 import Bno055, Settings
 from drivers.ports.i2c import I2cDevice, too_much
 from drivers.ports.virtual import Virtual
@@ -155,6 +155,39 @@ def test_offsets_that_are_written_after_the_crystal_was_switched_on_have_no_effe
     bus.sleep(0.05)
     assert chip.read(0x55, 22) == FOUND
     assert chip.read(0x35, 1) == b"\x00"
+
+
+@pytest.mark.parametrize("crystal", [False, True])
+def test_what_was_kept_is_given_back_to_a_chip_that_has_lost_it(monkeypatch: pytest.MonkeyPatch, crystal: bool) -> None:
+    driver, bus = simulated(monkeypatch, Settings(rate_hz=50, external_crystal=crystal))
+    assert isinstance(driver, Restorable)
+    driver.start()
+    driver.restore("07" * 22)
+    (block,) = read_blocks(driver, 1)
+    assert (block.first, block.lost) == (0, 0)
+    assert rows([block], STATES) == [[3, 3, 3, 3]]
+    assert bus.chip.read(0x55, 22) == b"\x07" * 22
+    assert bus.chip.read(0x3F, 1)[0] == 0x80 * crystal
+
+
+def test_what_was_kept_gives_way_to_what_the_settings_say_and_to_what_the_chip_has(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver, bus = simulated(monkeypatch, Settings(calibration="00" * 22))
+    driver.start()
+    driver.restore("07" * 22)
+    assert bus.chip.read(0x55, 22) == bytes(22)
+
+    driver, bus = simulated(monkeypatch, Settings())
+    driver.start()
+    read_blocks(driver, 100)
+    again = Bno055(Settings(), I2cDevice(bus, "bno055", 1, 0x28))
+    again.start()
+    again.restore("07" * 22)
+    assert bus.chip.read(0x55, 22) == FOUND
+    for text in ("07", "no digits", ""):
+        with pytest.raises(ValueError, match="hex"):
+            again.restore(text)
 
 
 def test_a_restarted_driver_finds_the_chip_still_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,6 +240,16 @@ def test_a_chip_that_calibrates_itself_says_what_it_found_and_goes_on(tmp_path: 
         assert stream["calibration"]["chip"]["calibration"] == said
 
 
+def test_a_chip_that_has_lost_what_it_found_gets_it_back_when_the_daemon_starts(tmp_path: Path) -> None:
+    said = "07" * 22
+    identity = Identity("BNO055", 50.0, serial=bytes(range(16, 32)).hex())
+    kept = joined(None, {"chip": said}, identity, "2026-11-21T00:00:00Z")
+    (tmp_path / "data").mkdir()
+    Calibrations(tmp_path / "data" / "calibration").keep("fused", kept)
+    with Running(tmp_path, '[stream.fused]\ndriver = "bno055"\nbus = "virtual"\nrate_hz = 50\n') as running:
+        assert running.ask("chip_calibration", stream="fused") == said
+
+
 IDENTITY = Identity("MPU-6050", 100.0, tuple(Channel(f"Accelerometer{axis}", "g") for axis in "XYZ"), {}, "17")
 
 

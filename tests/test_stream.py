@@ -2,7 +2,8 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,10 @@ def run() -> Callable[..., Stream]:
     """Runs a script in a stream until a condition holds."""
 
     def until(
-        script: Script, done: Callable[[Stream], bool], learn: Callable[[int, int], None] = lambda boot, wall: None
+        script: Script,
+        done: Callable[[Stream], bool],
+        learn: Callable[[int, int], None] = lambda boot, wall: None,
+        known: Mapping[str, Any] | None = None,
     ) -> Stream:
         clock = Clock()
         clock.learn = learn  # type: ignore[method-assign]
@@ -73,6 +77,7 @@ def run() -> Callable[..., Stream]:
             jitter=random.Random(1),
             backoff_s=(0.01, 0.02),
         )
+        stream.calibration = known
         errors: list[BaseException] = []
         worker: Worker = stream.start(lambda name, error: errors.append(error))
         deadline = boottime_ns() + 5_000_000_000
@@ -207,3 +212,56 @@ def test_notes_of_a_driver_are_shown_and_stay_until_there_are_others(run: Run) -
     stream = run(script, lambda s: s.samples == 2)
     assert stream.health()["notes"] == stream.preview()["notes"] == {"last_bad_line": "'x'"}
     assert run(Script([[IDENTITY, block(0, 1, 1)]]), lambda s: s.samples == 1).health()["notes"] == {}
+
+
+class Forgetful(Script):
+    """A chip that takes back what it once found."""
+
+    def __init__(self, runs: list[list[Block | DriverError | MemoryError | Identity]], error: Exception | None) -> None:
+        super().__init__(runs)
+        self.given: list[str] = []
+        self._error = error
+
+    def restore(self, calibration: str) -> None:
+        self.given.append(calibration)
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+
+KEPT = {"model": "Counter", "serial": "", "sensors": {}, "chip": {"calibration": "00ff", "made": ""}}
+
+
+@pytest.mark.parametrize(
+    ("known", "hardware", "given"),
+    [
+        (KEPT, IDENTITY, ["00ff", "00ff"]),
+        (KEPT, OTHER, []),
+        ({**KEPT, "serial": "17"}, IDENTITY, []),
+        ({key: KEPT[key] for key in ("model", "serial", "sensors")}, IDENTITY, []),
+        (None, IDENTITY, []),
+    ],
+)
+def test_a_chip_gets_back_what_it_once_found_each_time_that_it_is_opened(
+    run: Run, known: dict[str, Any] | None, hardware: Identity, given: list[str]
+) -> None:
+    script = Forgetful([[hardware, block(0, 1, 1), DriverError("gone")], [hardware, block(0, 1, 2)]], None)
+    run(script, lambda s: s.samples == 2, known=known)
+    assert script.given == given
+
+
+def test_what_is_kept_and_is_no_calibration_is_said_and_costs_nothing(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = run(Forgetful([[IDENTITY, block(0, 1, 1)]], ValueError("too short")), lambda s: s.samples == 1, known=KEPT)
+    assert "too short; calibrate again" in caplog.text
+    assert stream.lost == stream.reopened == 0
+
+
+def test_a_chip_that_does_not_take_it_is_tried_again_and_the_remedy_said(
+    run: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = Forgetful([[IDENTITY], [IDENTITY, block(0, 1, 1)]], DriverError("it does not keep it"))
+    run(script, lambda s: s.samples == 1, known=KEPT)
+    assert script.given == ["00ff", "00ff"]
+    assert "it does not keep it; where it never does, delete calibration/s.json" in caplog.text

@@ -62,7 +62,10 @@ def calibrate(data_dir: Path, stream: str, sensor: str | None, turn_s: float) ->
     for name, one in found.items():
         _tell(name, one)
     if "chip" in said:
-        click.echo(f'For the configuration, [stream.{stream}]:\ncalibration = "{said["chip"]}"')
+        click.echo(
+            "The chip gets it back whenever it has lost it; elsewhere by the configuration, in its [stream.NAME]:"
+        )
+        click.echo(f'calibration = "{said["chip"]}"')
     click.echo("Kept, and beside the data of each capture that begins from now on.")
 
 
