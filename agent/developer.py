@@ -193,6 +193,7 @@ class Developer:
             "streams": film.describe(),
             "labels": head["labels"],
             "metadata": head["metadata"],
+            **({"targets": head["settings"]["targets"]} if "targets" in head["settings"] else {}),
             "payloads": [
                 {
                     "file": p.file,

@@ -12,7 +12,7 @@ import dataclasses
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -64,16 +64,21 @@ class PictureWriter:
         recording: str,
         device: Device,
         clock: WallClock,
+        targets: Sequence[str] = (),
         full_names: bool = False,
         new_uuid: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
-        """Names are `<8 hex device>.<YYYY-MM-DD_HH-MM-SS>`, or full ones with recording, milliseconds and capture."""
+        """Names are `<8 hex device>.<YYYY-MM-DD_HH-MM-SS>`, or full ones with recording, milliseconds and capture.
+
+        `targets`: for whom the pictures are.
+        """
         self.counters = {"shifted": 0, "crowded": 0}
         self._folder = recording_dir
         self._captures = captures_dir
         self._recording = recording
         self._device = device.as_json()
         self._clock = clock
+        self._targets = list(targets)
         self._full_names = full_names
         self._new_uuid = new_uuid
 
@@ -128,6 +133,7 @@ class PictureWriter:
             ],
             "labels": dict(labels or {}),
             "metadata": dict(metadata or {}),
+            "targets": self._targets,
             "payloads": [],
             **({} if trigger is None else {"trigger": dict(trigger)}),
         }

@@ -83,6 +83,7 @@ class Recorders:
             recording=name,
             device=self.device,
             clock=self.clock,
+            targets=recipe.targets,
             full_names=recipe.picture_name == "full",
         )
         captures = PictureCaptures(

@@ -107,6 +107,41 @@ def test_a_recording_that_is_gone_still_owes_its_last_captures(house):
     assert owed(house) == {"last": {"nas"}}
 
 
+def test_a_capture_of_a_recording_that_is_not_configured_goes_where_it_was_to_go(house, caplog):
+    owing = Owing(house.outbox, {})
+    owing.change({"hike": ("lab", "nas")}, {"nas": Delivery(), "lab": Delivery(max_capture_mb=0.001)})
+    folder = house.folder / "captures"
+    there = make_capture(folder, name="there", targets=["gone", "nas"])
+    large = make_capture(folder, b"x" * 2000, name="large", targets=["nas", "lab"])
+    here = make_capture(folder, name="here", targets=[])
+    known = make_capture(folder, name="known", recording="hike", targets=["gone"])
+    finish(house, owing, there, large, here, known)
+    assert owed(house) == {"there": {"nas"}, "large": {"nas"}, "known": {"lab", "nas"}}
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+    house.outbox.settle([p.delivered({"at": "nas"}) for p in house.outbox.claim("nas", 9, lease_s=60)])
+    house.catalogue.amend(there.uuid, lambda document: {"labels": {"turn": "left"}}, owing.owe_again)
+    assert [parcel.capture for parcel in house.outbox.list("nas")] == [there.uuid]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"targets": ["old", "older"]}, "no target of old, older is"),
+        ({}, "the sidecar does not say which targets it was for"),
+    ],
+)
+def test_a_capture_that_nobody_is_left_for_is_said_once_a_recording(house, caplog, more, why):
+    owing = Owing(house.outbox, {})
+    owing.change({"walk": ("old",)}, {"old": Delivery()})
+    owing.change({"hike": ("nas",)}, {"nas": Delivery()})  # a recording and its target got other names
+    finish(house, owing, *(make_capture(house.folder / "captures", name=name, **more) for name in ("one", "two")))
+    assert owed(house) == {}
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert "one, and what else there is of recording walk, is owed to nobody" in record.getMessage()
+    assert why in record.getMessage()
+
+
 def test_a_delay_is_a_rest_from_the_beginning(house):
     owing = Owing(house.outbox, {})
     owing.change({"walk": ("lab", "nas")}, {"lab": Delivery(delay_s=3600), "nas": Delivery()})

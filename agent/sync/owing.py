@@ -22,6 +22,8 @@ class Owing:
         self._recordings: Mapping[str, Sequence[str]] = dict(recordings)
         self._deliveries: Mapping[str, Delivery] = {}
         self._excluded: Counter[str] = Counter()
+        self._forsaken: set[str] = set()
+        """Recordings whose captures are owed to nobody, which was said."""
 
     def change(self, recordings: Mapping[str, Sequence[str]], deliveries: Mapping[str, Delivery]) -> None:
         """What each recording owes from now on, and how it is delivered to each target.
@@ -30,9 +32,9 @@ class Owing:
         developed.
         """
         gone = {
-            name: tuple(target for target in targets if target in deliveries)
+            name: left
             for name, targets in self._recordings.items()
-            if name not in recordings
+            if name not in recordings and (left := tuple(target for target in targets if target in deliveries))
         }
         self._deliveries = dict(deliveries)
         self._recordings = {**gone, **recordings}
@@ -44,7 +46,7 @@ class Owing:
         """
         for capture in captures:
             owed = []
-            for target in self._recordings.get(capture.recording, ()):
+            for target in self._targets(capture):
                 if why := self._why_not(target, capture):
                     self._excluded[target] += 1
                     log.info("%s is not for %s: %s", capture.name, target, why)
@@ -55,7 +57,7 @@ class Owing:
     def owe_again(self, connection: sqlite3.Connection, capture: Capture) -> None:
         """Owes an amended capture, in the caller's transaction: to whom it was owed, and to those whose rules take it
         because of a label that it has only now."""
-        targets = self._recordings.get(capture.recording, ())
+        targets = self._targets(capture)
         self._outbox.amend(connection, capture.uuid, capture.revision, targets)
         if not may_be_dated(capture, self._outbox.boot_id):
             self._outbox.let_go(connection, capture.uuid)
@@ -65,6 +67,24 @@ class Owing:
     def excluded(self, target: str) -> int:
         """Captures since the start that the rules of a target kept from it."""
         return self._excluded[target]
+
+    def _targets(self, capture: Capture) -> Sequence[str]:
+        """Those of its recording; where that is configured no more, those that it was recorded for and that are."""
+        known = self._recordings.get(capture.recording)
+        if known is not None:
+            return known
+        meant = capture.document.get("targets")
+        left = tuple(target for target in meant or () if target in self._deliveries)
+        if not left and meant != [] and capture.recording not in self._forsaken:
+            self._forsaken.add(capture.recording)
+            log.warning(
+                "%s, and what else there is of recording %s, is owed to nobody: that recording is not configured any"
+                " more, and %s",
+                capture.name,
+                capture.recording,
+                f"no target of {', '.join(meant)} is" if meant else "the sidecar does not say which targets it was for",
+            )
+        return left
 
     def _why_not(self, target: str, capture: Capture) -> str:
         delivery = self._deliveries.get(target)
