@@ -1,7 +1,7 @@
 """Answers: what the running daemon does for each command of the table."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.annotations import Annotation
@@ -9,6 +9,7 @@ from agent.buttons import mark
 from agent.calibration import joined
 from agent.clock import iso
 from agent.control import CommandError
+from agent.database import DatabaseWaits
 from agent.monitor import Parts, Recorder, snapshot
 from agent.stream import Stream
 
@@ -23,12 +24,15 @@ class Answers:
         return snapshot(self._parts)
 
     def start(self, recording: str) -> str:
-        self._recorder(recording).orders.begin()
-        return f"{recording} records from now on"
+        orders = self._recorder(recording).orders
+        orders.begin()
+        return _noted(f"{recording} records from now on", lambda: self._parts.context.keep_wanted(orders, True))
 
     def stop(self, recording: str) -> str:
-        self._recorder(recording).orders.end()
-        return f"{recording} finishes what it has and records no further"
+        orders = self._recorder(recording).orders
+        orders.end()
+        said = f"{recording} finishes what it has and records no further"
+        return _noted(said, lambda: self._parts.context.keep_wanted(orders, False))
 
     def trigger(self, recording: str) -> str:
         return self._recorder(recording).trigger()
@@ -69,19 +73,22 @@ class Answers:
         return {"capture": amended.name, "revision": amended.revision}
 
     def sync(self, target: str | None) -> str:
-        self._parts.sync.sync_now(self._target(target))
+        self._parts.sync.sync_now(self._courier(target))
         return f"{target or 'every target'} is tried now"
 
     def pause(self, target: str | None) -> str:
-        self._parts.sync.pause(self._target(target))
-        return f"{target or 'every target'} is paused"
+        self._parts.sync.pause(self._courier(target))
+        return _noted(f"{target or 'every target'} is paused", self._keep_paused)
 
     def resume(self, target: str | None) -> str:
-        self._parts.sync.resume(self._target(target))
-        return f"{target or 'every target'} sends again"
+        self._parts.sync.resume(self._courier(target))
+        return _noted(f"{target or 'every target'} sends again", self._keep_paused)
+
+    def _keep_paused(self) -> None:
+        self._parts.context.keep_paused(self._parts.sync.paused)
 
     def retry(self, target: str | None, capture: str | None) -> int:
-        count = self._parts.outbox.retry(self._target(target), self._capture(capture))
+        count = self._parts.outbox.retry(self._courier(target), self._capture(capture))
         self._parts.sync.sync_now(target)
         return count
 
@@ -142,6 +149,13 @@ class Answers:
             raise CommandError(f"no target {name!r}; there is {', '.join(known)}")
         return name
 
+    def _courier(self, name: str | None) -> str | None:
+        """The same, of those that are sent to."""
+        self._target(name)
+        if name is not None and self._parts.sync.health()[name]["state"] == "not configured":
+            raise CommandError(f"target {name!r} is not configured: its captures can only be dropped")
+        return name
+
     def _capture(self, name: str | None) -> str | None:
         if name is None:
             return None
@@ -149,3 +163,12 @@ class Answers:
             return self._parts.catalogue.entry(name).uuid  # whose files may be gone: a person wants to drop just these
         except LookupError as error:
             raise CommandError(str(error)) from None
+
+
+def _noted(said: str, keep: Callable[[], None]) -> str:
+    """The answer to an order that is carried out, whether or not the disk takes a note of it."""
+    try:
+        keep()
+    except DatabaseWaits as error:
+        return f"{said}; a restart forgets it, since it could not be noted: {error}"
+    return said

@@ -66,8 +66,8 @@ COMMANDS: Mapping[str, Command] = {
     command.name: command
     for command in (
         Command("status", "everything that Health knows", reads_only=True),
-        Command("start", "records from now on", (_RECORDING,)),
-        Command("stop", "finishes the capture in progress and records no further", (_RECORDING,)),
+        Command("start", "records from now on, also after a restart", (_RECORDING,)),
+        Command("stop", "finishes the capture in progress and records no further, also after a restart", (_RECORDING,)),
         Command(
             "trigger",
             "one picture now, one capture of the recording's length, or what is around this moment",
@@ -115,7 +115,7 @@ COMMANDS: Mapping[str, Command] = {
             ),
         ),
         Command("sync", "tries now what waits for a next attempt", (_TARGET,)),
-        Command("pause", "sends nothing more", (_TARGET,)),
+        Command("pause", "sends nothing more, also after a restart", (_TARGET,)),
         Command("resume", "sends again", (_TARGET,)),
         Command("retry", "owes refused parcels again", (_TARGET, _CAPTURE)),
         Command("drop", "gives up parcels that are refused or owed", (_TARGET, _CAPTURE)),

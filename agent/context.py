@@ -1,7 +1,7 @@
-"""Context: what commands said of the captures to come, kept over restarts beside what the configuration says."""
+"""Context: what commands said of what is to come, kept over restarts beside what the configuration says."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from agent.database import Database
@@ -9,12 +9,14 @@ from agent.recording import Orders
 
 Said = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Labels and metadata; None removes one that the configuration has."""
+_PAUSED = "paused targets"
 
 
 class Context:
-    """One note for each recording, in the house's database. For any thread.
+    """Notes in the house's database. For any thread.
 
-    It holds until the configuration itself says other labels or metadata for that recording.
+    Of a recording they hold until the configuration itself says other labels or metadata, or another `when`, for it; of
+    a target until it is resumed.
     """
 
     def __init__(self, database: Database) -> None:
@@ -28,20 +30,39 @@ class Context:
             "labels": {**known[0], **labels},
             "metadata": {**known[1], **metadata},
         }
-        with self._database.transaction(durable=True) as connection:
-            connection.execute(
-                "INSERT INTO note VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (_key(orders), json.dumps(note)),
-            )
+        self._write(_key(orders), note)
 
     def recall(self, orders: Orders) -> Said:
         """What was said of a recording, as its configuration is now."""
-        with self._database.reading() as connection:
-            row = connection.execute("SELECT value FROM note WHERE key = ?", (_key(orders),)).fetchone()
-        note = json.loads(row[0]) if row else {}
+        note = self._read(_key(orders)) or {}
         if note.get("configured") != json.loads(json.dumps(orders.configured)):
             return {}, {}
         return note["labels"], note["metadata"]
+
+    def keep_wanted(self, orders: Orders, wanted: bool) -> None:
+        """Remembers that a recording was started or stopped; durable."""
+        if self.wanted(orders) != wanted:
+            self._write(_key_of_wanted(orders), {"when": orders.when, "wanted": wanted})
+
+    def wanted(self, orders: Orders) -> bool:
+        """Whether a recording was started last, and not stopped; where neither, or while its `when` was another one,
+        which is forgotten now, as it is configured."""
+        note = self._read(_key_of_wanted(orders))
+        if note is not None and note["when"] == orders.when:
+            return bool(note["wanted"])
+        if note is not None:
+            with self._database.transaction(durable=True) as connection:
+                connection.execute("DELETE FROM note WHERE key = ?", (_key_of_wanted(orders),))
+        return orders.when != "command"
+
+    def keep_paused(self, targets: Collection[str]) -> None:
+        """Remembers which targets are paused; durable."""
+        if self.paused() != frozenset(targets):
+            self._write(_PAUSED, sorted(targets))
+
+    def paused(self) -> frozenset[str]:
+        """The targets that were paused and not resumed since."""
+        return frozenset(self._read(_PAUSED) or ())
 
     def forget(self, key: str, value: str) -> None:
         """Takes a label or metadatum with this value out of what was said, and answers of commands that repeat it; a
@@ -63,6 +84,23 @@ class Context:
         with self._database.reading() as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()  # older pages are in the log, too
 
+    def _read(self, key: str) -> Any:
+        """None where there is no such note."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT value FROM note WHERE key = ?", (key,)).fetchone()
+        return json.loads(row[0]) if row else None
+
+    def _write(self, key: str, note: Any) -> None:
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                "INSERT INTO note VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (key, json.dumps(note)),
+            )
+
 
 def _key(orders: Orders) -> str:
     return f"said of {orders.name}"
+
+
+def _key_of_wanted(orders: Orders) -> str:
+    return f"wanted of {orders.name}"

@@ -153,6 +153,7 @@ class Daemon:
         catalogue.resume_amendments(owing.owe_again)
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
+        context = Context(database)
         mqtt = None
         if config.mqtt is not None:
             from agent.mqtt.service import Mqtt  # noqa: PLC0415  with its library only where there is a broker
@@ -167,6 +168,7 @@ class Daemon:
             jitter=_chance(),
             excluded=owing.excluded,
             scratch=folder.scratch,
+            paused=context.paused(),
         )
         stack.callback(lambda: sync.stop(self._left_s(_JOIN_S)))
 
@@ -204,7 +206,6 @@ class Daemon:
             outbox=outbox,
             captures=folder.captures,
         )
-        context = Context(database)
         calibrations = Calibrations(folder.calibration)
         recorders = Recorders(
             folder=folder,

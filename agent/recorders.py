@@ -1,6 +1,7 @@
 """Makes the writer that a recording needs: of samples or of pictures, going on and on or around triggers."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,8 @@ from agent.takes import Takes
 from agent.trigger_source import TriggerSource
 from agent.triggered_pictures import TriggeredPictures
 from agent.triggered_writer import TriggeredWriter
+
+log = logging.getLogger(__name__)
 
 AnyRecorder = SampleWriter | TriggeredWriter | PictureRecorder | TriggeredPictures
 
@@ -59,6 +62,9 @@ class Recorders:
         surroundings = Surroundings(tagging, recipe.tags_age_s)
         orders = Orders(name, recipe)
         orders.label(*self.context.recall(orders))
+        configured, orders.wanted = orders.wanted, self.context.wanted(orders)
+        if orders.wanted != configured:
+            log.info("recording %s: was %s by a command, and stays so", name, "started" if orders.wanted else "stopped")
         required = self.configuration(recipe.require_configuration) if recipe.require_configuration else None
         gate = Gate(None if recipe.schedule.always else Schedule(recipe.schedule), self.clock)
         source = TriggerSource(recipe.trigger, watched) if recipe.when == "trigger" else None

@@ -98,6 +98,7 @@ class Orders:
 
     def __init__(self, name: str, settings: RecordingSettings) -> None:
         self.name = name
+        self.when = settings.when
         self.wanted = settings.when != "command"
         self.once = False
         """Whether one length was asked for and nothing after it."""

@@ -1,17 +1,21 @@
 """Context: session, subject, condition and trial, labels and metadata are stamped on what begins next, and last."""
 
+import contextlib
 import json
 import subprocess
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.answers import Answers
 from agent.capture import Capture
 from agent.config.loading import ConfigError, load
 from agent.context import Context
-from agent.database import Database
+from agent.database import Database, DatabaseWaits
+from agent.monitor import Parts
 from agent.recording import Orders, RecordingSettings
 from tests.recorded import run
 from tests.running import Running
@@ -72,6 +76,52 @@ def test_what_was_said_holds_until_the_configuration_says_something_else(databas
     assert context.recall(Orders("rest", settings())) == ({}, {})
     changed = Orders("walk", settings(labels={"activity": "resting"}, subject="Bea"))
     assert context.recall(changed) == ({}, {})
+
+
+def test_a_start_or_stop_holds_until_the_configuration_says_another_when(database: Database) -> None:
+    context = Context(database)
+    on, off = Orders("gait", settings(when="command")), Orders("walk", settings())
+    assert (context.wanted(on), context.wanted(off)) == (False, True), "as configured"
+    context.keep_wanted(on, True)
+    context.keep_wanted(off, False)
+    context.keep(off, {"laps": 3}, {})
+    context.forget("subject", "Ada")
+    again = Context(database)
+    assert again.wanted(Orders("gait", settings(when="command", length_s=5.0)))
+    assert not again.wanted(Orders("walk", settings(labels={"activity": "resting"})))
+    assert again.wanted(Orders("walk", settings(when="trigger")))
+    assert again.wanted(Orders("walk", settings())), "and not as it was before that"
+    before = database.syncs
+    context.keep_wanted(on, True)
+    assert database.syncs == before, "nothing new costs nothing"
+    context.keep_wanted(on, False)
+    assert not again.wanted(on)
+
+
+def test_an_order_is_carried_out_though_the_disk_takes_no_note_of_it(database: Database) -> None:
+    orders = Orders("walk", settings())
+    given: dict[str, Any] = dict.fromkeys(Parts.__dataclass_fields__)
+    given["assembly"] = types.SimpleNamespace(recorders={"walk": types.SimpleNamespace(orders=orders)})
+    answers = Answers(Parts(**{**given, "context": Context(database)}))
+    with database.transaction(durable=False) as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+    for length in range(3000, 0, -10):
+        with contextlib.suppress(DatabaseWaits), database.transaction(durable=False) as connection:
+            connection.execute("INSERT INTO note VALUES (?, ?)", (str(length), "x" * length))
+    said = answers.stop("walk")
+    assert not orders.wanted
+    assert said.startswith("walk finishes what it has and records no further; a restart forgets it")
+    assert said.endswith("database or disk is full")
+
+
+def test_targets_are_paused_until_they_are_resumed(database: Database) -> None:
+    context = Context(database)
+    assert context.paused() == frozenset()
+    context.keep_paused({"lab", "archive"})
+    assert Context(database).paused() == {"lab", "archive"}
+    context.keep_paused(())
+    assert Context(database).paused() == frozenset()
 
 
 def test_a_name_is_said_once_in_the_configuration(tmp_path: Path) -> None:

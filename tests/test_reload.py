@@ -171,6 +171,64 @@ def test_what_everything_shares_restarts_everything_in_the_same_process(tmp_path
     assert code == 0, running.log()
 
 
+def standing(running: Running) -> tuple[str, str, str]:
+    """What the recordings and the target do, once that is to be seen."""
+    status = running.until(
+        lambda status: all(one["state"] == "idle" or one["samples"] for one in status["recordings"].values())
+    )
+    one, other = (status["recordings"][name]["state"] for name in ("imu", "mcu"))
+    return one, other, status["targets"]["archive"]["state"]
+
+
+def test_started_stopped_and_paused_stay_so_over_a_reload_and_a_restart(tmp_path: Path) -> None:
+    with Running(tmp_path, OWING.replace('streams = ["imu"]', 'streams = ["imu"]\nwhen = "command"')) as running:
+        assert standing(running)[:2] == ("idle", "recording")
+        running.ask("start", recording="imu")
+        running.ask("stop", recording="mcu")
+        running.ask("pause", target="archive")
+        wanted = ("recording", "idle", "paused")
+        edit(running, "length_s = 0", "length_s = 0\nlabels = { round = 2 }")
+        edit(running, 'kind = "directory"', 'kind = "directory"\nlayout = "{file}"')
+        said = running.ask("reload").split("; ")
+        assert said == ["recording imu restarted", "recording mcu restarted", "target archive restarted"]
+        assert standing(running) == wanted
+        edit(running, "durable_every_s = 0.5", "durable_every_s = 1")
+        assert running.ask("reload") == "everything is restarted"
+        running.until(lambda status: status["uptime_s"] < 5)
+        assert standing(running) == wanted
+        assert running.process is not None
+        running.process.kill()
+        running.process.wait()
+        running.start()
+        assert standing(running) == wanted
+        log = running.log()
+        assert "recording imu: was started by a command, and stays so" in log
+        assert "recording mcu: was stopped by a command, and stays so" in log
+        assert "archive: was paused by a command, and stays so" in log
+        running.ask("resume")
+        edit(running, 'streams = ["mcu"]', 'streams = ["mcu"]\nwhen = "command"')
+        running.ask("reload")
+        assert standing(running)[:2] == ("recording", "idle")
+        edit(running, 'streams = ["mcu"]\nwhen = "command"', 'streams = ["mcu"]')
+        running.ask("reload")
+        assert standing(running)[:2] == ("recording", "recording"), "as it is configured now"
+        assert running.ask("status")["targets"]["archive"]["state"] != "paused"
+
+
+def test_what_was_recorded_under_another_name_is_owed_to_whom_it_was_for(tmp_path: Path) -> None:
+    with Running(tmp_path, OWING) as running:
+        running.until(lambda status: status["recordings"]["mcu"]["samples"] > 300)
+        assert running.process is not None
+        running.process.kill()
+        running.process.wait()
+        edit(running, "[recording.mcu]", "[recording.other]")
+        running.start()
+        running.until(lambda status: status["targets"]["archive"]["delivered"] > 0)
+        (capture,) = running.captures("mcu")
+    assert capture.document["targets"] == ["archive"]
+    assert list((tmp_path / "archive").rglob("*.mcu.*.csv"))
+
+
 def test_sighup_reloads_and_systemd_hears_when_it_begins_and_ends(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))

@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,11 @@ class Sync:
         commit_every_s: float = 4.0,
         excluded: Callable[[str], int] = lambda target: 0,
         scratch: Path | None = None,
+        paused: Collection[str] = (),
     ) -> None:
         """`targets` by name: (kind, the target, how to deliver to it). They are closed by `stop`. `excluded`: how many
         captures a target's rules kept from it. `scratch`: where payloads are made in formats that a target takes and a
-        capture has not, each for one attempt; None: nowhere.
+        capture has not, each for one attempt; None: nowhere. `paused`: targets that begin as such.
 
         Outcomes are committed 50 at once, or every `commit_every_s`: at a trickle that is 900 fsyncs an hour. After a
         kill a few parcels are offered again, and targets recognise what they have.
@@ -49,13 +50,15 @@ class Sync:
         self._jitter = jitter or random.Random()  # noqa: S311  spreads retries, guards nothing
         self._excluded = excluded
         self._scratch = scratch
+        self.paused = frozenset(paused)
+        """Names, also of targets that are not there, or are replaced."""
         self._ledger = Ledger(outbox, clock.boottime_ns, every_s=commit_every_s)
         self._kinds = {name: kind for name, (kind, _, _) in targets.items()}
         # replaced as a whole by `add` and `remove`, so that other threads may go through it meanwhile
         self._couriers = {name: self._courier(name, target, how) for name, (_, target, how) in targets.items()}
 
     def _courier(self, name: str, target: Target, delivery: Delivery) -> Courier:
-        return Courier(
+        courier = Courier(
             name,
             target,
             delivery,
@@ -66,6 +69,10 @@ class Sync:
             jitter=self._jitter,
             scratch=self._scratch,
         )
+        courier.paused = name in self.paused
+        if courier.paused:
+            log.info("%s: was paused by a command, and stays so", name)
+        return courier
 
     def start(self, failed: Callable[[str, BaseException], None]) -> list[Worker]:
         """Starts delivering. All threads that there may be, for the watchdog; `failed` hears of one that broke."""
@@ -121,12 +128,14 @@ class Sync:
     def pause(self, name: str | None = None) -> None:
         """Begins no further uploads to one target, or to all; those under way go on. KeyError as above."""
         for courier in self._named(name):
+            self.paused |= {courier.name}
             courier.pause(True)
 
     def resume(self, name: str | None = None) -> None:
         """Sends again. KeyError as above."""
         for courier in self._named(name):
             courier.pause(False)
+        self.paused = self.paused - {name} if name else frozenset()
 
     def health(self) -> dict[str, dict[str, Any]]:
         """By target: kind, state, what is owed and since when, what was done since the start.
