@@ -27,7 +27,7 @@ def take_over(
     developed."""
     settle(folder.recording)
     whole = adopt(folder.recording, quarantine=folder.quarantine)
-    waiting = [capture for capture in whole if not capture.document["duration_s"] and disk_sync.waits(capture)]
+    waiting = [capture for capture in whole if capture.pictured and disk_sync.waits(capture)]
     finishing.finish_each([capture for capture in whole if capture not in waiting], folder.quarantine)
     for picture in waiting:
         writer = PictureWriter(

@@ -175,6 +175,11 @@ class Capture:
         return tuple(Payload(**payload) for payload in self.document["payloads"])
 
     @property
+    def pictured(self) -> bool:
+        """Whether it is a picture or a clip, whose name and EXIF are its date, and not samples."""
+        return any(payload.media_type.startswith(("image/", "video/")) for payload in self.payloads)
+
+    @property
     def sidecar(self) -> Path:
         return self.folder / f"{self.name}.json"
 

@@ -77,9 +77,9 @@ def keep_dates(
             worker.beat()
             if worker.stopping.is_set():
                 return
-            if not entry.duration_s:
-                continue
             try:
+                if catalogue.load(entry).pictured:
+                    continue
                 catalogue.amend(entry.uuid, lambda document: {"start": redated(document["start"], clock)}, owe)
             except (LookupError, ValueError, FileNotFoundError) as error:  # deleted meanwhile, or damaged
                 log.warning("capture %s keeps its date: %s", entry.name, error)

@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from agent.finishing import Finishing
 from agent.folder import DataFolder
 from agent.outbox import Outbox
 from agent.pictures import PictureWriter
+from agent.sync.delivery import Delivery
 from agent.sync.owing import Owing
 from tests.pictures import DEVICE, START_NS, block, write
 from tests.recorded import STARTED_NS, make_negative
@@ -48,11 +50,12 @@ class House:
         self.folder = stack.enter_context(DataFolder(place))
         database = stack.enter_context(Database(self.folder.database, quarantine=self.folder.quarantine))
         self.catalogue = Catalogue(database, self.folder.captures)
-        outbox = Outbox(database, boot_id=self.clock.boot_id, now=self.clock.boottime_ns, jitter=random.Random(1))
+        self.outbox = Outbox(database, boot_id=self.clock.boot_id, now=self.clock.boottime_ns, jitter=random.Random(1))
+        self.owing = Owing(self.outbox, {})
         self.finishing = Finishing(
             database=database,
             catalogue=self.catalogue,
-            owing=Owing(outbox, {}),
+            owing=self.owing,
             captures=self.folder.captures,
             owed=lambda: None,
         )
@@ -74,15 +77,12 @@ class House:
 
     def left(self, number: int = 0, *, full_names: bool = False) -> Capture:
         """A picture that an earlier run wrote, and did not finish."""
-        writer = PictureWriter(
-            self.folder.recording,
-            self.folder.captures,
-            recording="photos",
-            device=DEVICE,
-            clock=self.clock,
-            full_names=full_names,
+        return write(self.writer(full_names=full_names), block(number, at_s=5.0 + number))
+
+    def writer(self, **more: Any) -> PictureWriter:
+        return PictureWriter(
+            self.folder.recording, self.folder.captures, recording="photos", device=DEVICE, clock=self.clock, **more
         )
-        return write(writer, block(number, at_s=5.0 + number))
 
     def start(self) -> None:
         take_over(self.folder, self.finishing, self.developer, self.disk_sync, device=DEVICE, clock=self.clock)
@@ -129,6 +129,25 @@ def test_what_can_get_no_better_date_is_finished_at_once(house: House, monkeypat
     house.start()
     assert sorted(house.finished()) == sorted([earlier.name, dated.name])
     assert house.disk_sync.queued == 0
+
+
+def test_a_clip_waits_for_its_date_as_pictures_do(house: House) -> None:
+    clip = write(house.writer(), block(jpeg=b"", mp4=b"moving", begin_ns=4 * 10**9, end_ns=6 * 10**9))
+    assert clip.document["duration_s"] == 2.0
+    house.start()
+    assert (house.finished(), house.disk_sync.queued) == ([], 1)
+    house.clock.known = True
+    house.disk_sync.step()
+    assert house.finished() == [_named("06-07-07")]
+
+
+def test_a_picture_of_a_recording_that_is_not_configured_is_owed_to_whom_it_is_for(house: House) -> None:
+    house.owing.change({}, {"lab": Delivery(), "nas": Delivery()})
+    house.clock.known = True
+    write(house.writer(targets=("lab",)), block())
+    house.start()
+    counts = house.outbox.counts()
+    assert {name: count.owed for name, count in counts.items()} == {"lab": 1}
 
 
 def test_negatives_are_developed_and_until_then_synced(house: House) -> None:

@@ -31,6 +31,8 @@ from drivers.ports.virtual import Child, Virtual
 from tests.captures import make_capture
 from tests.running import Running
 
+CSV, JPEG, MP4 = ("csv", "text/csv", ".csv"), ("jpeg", "image/jpeg", ".jpg"), ("mp4", "video/mp4", ".mp4")
+
 
 class SetClock(Clock):
     """A clock that a test sets."""
@@ -54,14 +56,14 @@ class House:
         )
         self.broken: list[BaseException] = []
 
-    def add(self, *targets: str, **start: Any) -> Capture:
+    def add(self, *targets: str, kind: tuple[str, str, str] = CSV, duration_s: float = 1.0, **start: Any) -> Capture:
         whole = {
             "boot_time_ns": 1,
             "boot_id": self.clock.boot_id,
             "wall_time": "2026-11-21T10:15:00.123000Z",
             "clock": "synchronised",
         } | start
-        capture = make_capture(self.folder.captures, start=whole, duration_s=1.0)
+        capture = make_capture(self.folder.captures, kind=kind, start=whole, duration_s=duration_s)
         with self.database.transaction(durable=False) as connection:
             self.catalogue.add(connection, [capture])
             self.outbox.owe(connection, [(capture.uuid, capture.size, targets)])
@@ -103,6 +105,19 @@ def test_dates_are_corrected_though_one_sidecar_is_gone_and_another_damaged(hous
     worker = keep_dates(house.catalogue, house.clock, lambda connection, capture: None)(house.failed)
     until(lambda: not worker.alive)
     assert house.catalogue.get(good.uuid).document["start"]["clock"] == "redated"
+
+
+@pytest.mark.usefixtures("hurry")
+def test_samples_are_dated_however_few_and_what_a_camera_gave_is_not(house: House) -> None:
+    kinds = {"one": (CSV, 0.0), "many": (CSV, 1.0), "picture": (JPEG, 0.0), "clip": (MP4, 2.0)}
+    made = {
+        name: house.add(kind=kind, duration_s=duration_s, clock="unsynchronised")
+        for name, (kind, duration_s) in kinds.items()
+    }
+    worker = keep_dates(house.catalogue, house.clock, lambda connection, capture: None)(house.failed)
+    until(lambda: not worker.alive)
+    found = {name: house.catalogue.get(capture.uuid).document["start"]["clock"] for name, capture in made.items()}
+    assert found == {"one": "redated", "many": "redated", "picture": "unsynchronised", "clip": "unsynchronised"}
 
 
 @pytest.mark.usefixtures("hurry")

@@ -43,10 +43,12 @@ class House(Base):
         self.owing = Owing(self.outbox, {})
         self.owing.change({"walk": ("lab", "nas")}, {"lab": Delivery(undated="wait"), "nas": Delivery(undated="send")})
 
-    def finish(self, duration_s: float = 1.0, **start: Any) -> Capture:
+    def finish(
+        self, duration_s: float = 1.0, kind: tuple[str, str, str] = ("csv", "text/csv", ".csv"), **start: Any
+    ) -> Capture:
         at = {"boot_time_ns": NS, "boot_id": self.clock.boot_id, "wall_time": "1970-01-01T00:00:01.000000Z"}
         capture = make_capture(
-            self.folder / "captures", start={**at, **self.clock.trust(), **start}, duration_s=duration_s
+            self.folder / "captures", kind=kind, start={**at, **self.clock.trust(), **start}, duration_s=duration_s
         )
         with self.database.transaction(durable=False) as connection:
             self.catalogue.add(connection, [capture])
@@ -87,11 +89,19 @@ def test_samples_without_a_date_wait_where_one_is_needed_and_go_with_it(house: H
         {"clock": "rtc", "dated_by": "rtc"},
         {"clock": "redated", "dated_by": "gps"},
         {"boot_id": "an earlier boot"},
-        {"duration_s": 0.0},
+        {"kind": ("jpeg", "image/jpeg", ".jpg"), "duration_s": 0.0},
+        {"kind": ("mp4", "video/mp4", ".mp4")},
     ],
 )
 def test_what_has_a_date_or_gets_none_any_more_does_not_wait(house: House, what: dict[str, Any]) -> None:
     house.finish(**what)
+    assert house.ready("lab") == 1
+
+
+def test_a_single_sample_waits_for_its_date_too(house: House) -> None:
+    capture = house.finish(duration_s=0.0)
+    assert (house.ready("lab"), house.ready("nas")) == (0, 1)
+    house.date(capture)
     assert house.ready("lab") == 1
 
 

@@ -27,8 +27,8 @@ def may_be_dated(capture: Capture, boot_id: str) -> bool:
     """Whether its date is not known and may still come: to samples of the boot with that id. (A picture's date is in
     its name and EXIF, and is waited for before it is finished.)"""
     start = capture.document["start"]
-    undated = start["clock"] == "unsynchronised" and start["boot_id"] == boot_id
-    return bool(undated and capture.document["duration_s"])
+    undated: bool = start["clock"] == "unsynchronised" and start["boot_id"] == boot_id
+    return undated and not capture.pictured
 
 
 def _has(labels: Mapping[str, object], wanted: str) -> bool:
