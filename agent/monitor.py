@@ -180,7 +180,17 @@ def _problems(
         for n, t in targets.items()
         if t["unsure"]
     ]
-    found += [f"target {n} refused {t['refused']} captures" for n, t in targets.items() if t["refused"]]
+    found += [
+        f"target {n} is not configured, and {t['owed'] + t['refused']} captures are kept for it: configure it again, or"
+        f" give them up: capture-agent outbox drop --target {n} --owed"
+        for n, t in targets.items()
+        if t["state"] == "not configured"
+    ]
+    found += [
+        f"target {n} refused {t['refused']} captures"
+        for n, t in targets.items()
+        if t["refused"] and t["state"] != "not configured"
+    ]
     if disk["sync_error"]:
         found.append(f"disk: {disk['sync_error']}")
     if disk["sync_failed"]:

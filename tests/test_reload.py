@@ -126,6 +126,22 @@ def test_what_is_new_starts_and_what_is_gone_stops_and_its_last_capture_is_still
         assert list((tmp_path / "other").rglob("*.both.*.csv"))
 
 
+def test_of_a_target_that_is_gone_nothing_is_asked_but_what_waits_for_it(tmp_path: Path) -> None:
+    (tmp_path / "archive").rmdir()
+    with Running(tmp_path, OWING) as running:
+        running.ask("stop", recording="mcu")
+        running.until(lambda status: status["targets"]["archive"]["state"] == "unreachable")
+        edit(running, 'targets = ["archive"]', "")
+        edit(running, "[target.archive]", "[target.second]")
+        assert running.ask("reload") == "recording mcu restarted; target archive stopped; target second started"
+        status = running.until(lambda status: "archive" in status["targets"])
+        assert status["targets"]["archive"]["state"] == "not configured"
+        for command in ("sync", "pause", "resume", "retry"):
+            with pytest.raises(CommandError, match="'archive' is not configured"):
+                running.ask(command, target="archive")
+        assert any("target archive is not configured, and 1 captures" in line for line in status["problems"])
+
+
 def test_what_was_owed_to_a_target_goes_where_the_target_now_is(tmp_path: Path) -> None:
     (tmp_path / "archive").rmdir()
     with Running(tmp_path, OWING) as running:

@@ -13,6 +13,7 @@ import pytest
 from agent.catalogue import Catalogue
 from agent.clock import Clock
 from agent.database import Database, DatabaseDamaged, DatabaseWaits
+from agent.monitor import _problems
 from agent.outbox import Outbox
 from agent.sync import Sync
 from agent.sync.delivery import Delivery
@@ -369,6 +370,24 @@ def test_pause_and_resume(house):
     sync.resume("lab")
     house.until(lambda: sync.health()["lab"]["owed"] == 0)
     assert sorted(target.asked) == captures
+
+
+def test_a_target_that_is_gone_is_told_of_while_something_waits_for_it(house):
+    house.owe(3, "old", "lab")
+    house.outbox.settle([p.refused("no") for p in house.outbox.claim("old", 1, lease_s=60)])
+    sync = house.sync(lab=Scripted())
+    house.until(lambda: sync.health()["lab"]["delivered"] == 3)
+    health = sync.health()
+    assert set(health) == {"lab", "old"}
+    old = health["old"]
+    assert (old["state"], old["owed"], old["refused"], old["unsure"]) == ("not configured", 2, 1, False)
+    assert old.keys() == health["lab"].keys()
+    disk = {"sync_error": "", "sync_failed": 0}
+    (problem,) = _problems({}, {}, health, disk, {"failed": 0, "error": ""})
+    assert problem.startswith("target old is not configured, and 3 captures are kept for it")
+    assert problem.endswith("capture-agent outbox drop --target old --owed")
+    house.outbox.drop("old", refused_only=False)
+    assert set(sync.health()) == {"lab"}
 
 
 def test_sync_now_forgets_the_rests(house):

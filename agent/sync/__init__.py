@@ -4,6 +4,7 @@ import logging
 import random
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from agent.catalogue import Catalogue
@@ -13,12 +14,15 @@ from agent.outbox import Counts, Outbox
 from agent.sync.courier import Courier
 from agent.sync.delivery import Delivery
 from agent.sync.ledger import Ledger
+from agent.sync.record import Record
 from agent.targets import Target
 from agent.worker import Worker
 
 __all__ = ["Delivery", "Sync"]
 
 log = logging.getLogger(__name__)
+
+_NOT_CONFIGURED = MappingProxyType({"state": "not configured", **Record().health(0), "connections": 0})
 
 
 class Sync:
@@ -141,24 +145,27 @@ class Sync:
         """By target: kind, state, what is owed and since when, what was done since the start.
 
         `state` is idle, sending, `waits for ...` (hours, a link, the clock, reconcile), failing (it answers, but takes
-        nothing), unreachable, paused or stopped. `unsure`: captures wait for reconcile.
+        nothing), unreachable, paused or stopped; or `not configured`, where a target is gone and something waits for it
+        still. `unsure`: captures wait for reconcile.
         """
         counts, wall_ns = self._outbox.counts(), self._clock.wall_ns()
         found = {}
-        for name, courier in self._couriers.items():
+        couriers = self._couriers
+        gone = [name for name, count in counts.items() if name not in couriers and (count.owed or count.refused)]
+        for name in (*couriers, *gone):
             count = counts.get(name, Counts())
             oldest_s = None if count.oldest_ns is None else max(0.0, (wall_ns - count.oldest_ns) / 1e9)
             found[name] = {
-                "kind": self._kinds[name],
+                "kind": self._kinds.get(name, ""),
                 "owed": count.owed,
                 "owed_bytes": count.owed_bytes,
                 "oldest_s": oldest_s and round(oldest_s, 1),
                 "refused": count.refused,
                 "delivered": count.delivered,
                 "excluded": self._excluded(name),
-                **courier.health(),
+                **(couriers[name].health() if name in couriers else _NOT_CONFIGURED),
             }
-            held = self._outbox.holds(name) if count.owed else ""
+            held = self._outbox.holds(name) if count.owed and name in couriers else ""
             found[name]["unsure"] = held == "reconcile"
             if found[name]["state"] == "idle" and held:
                 found[name]["state"] = f"waits for {held}"
