@@ -178,7 +178,8 @@ class Catalogue:
         return found
 
     def amend(self, which: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], owe: Owe) -> Capture:
-        """Replaces the sidecar by one that is a revision on, with what `change` makes of its document.
+        """Replaces the sidecar by one that is a revision on, with what `change` makes of its document. LookupError: as
+        `get`, also where its files are deleted meanwhile.
 
         `change` answers the parts that are new (labels, metadata, segments, start). Whatever moment the power fails,
         a start that calls `resume_amendments` completes it.
@@ -206,7 +207,7 @@ class Catalogue:
         for row in rows:
             entry = Entry(*row[:-1])
             try:
-                self._record(self.load(entry), owe)
+                self._record(Capture.load(self.folder(entry) / f"{entry.name}.json"), owe)
             except (LookupError, ValueError, FileNotFoundError) as error:
                 log.error("%s: an amendment that was cut off is given up: %s", entry.name, error)
                 with self._database.transaction(durable=True) as connection:
@@ -215,10 +216,18 @@ class Catalogue:
 
     def _record(self, capture: Capture, owe: Owe) -> None:
         with self._database.transaction(durable=True) as connection:
-            (known,) = connection.execute("SELECT revision FROM capture WHERE uuid = ?", (capture.uuid,)).fetchone()
-            self._add(connection, capture)
-            if capture.revision > known:
-                owe(connection, capture)
+            known, deleted = connection.execute(
+                "SELECT revision, deleted FROM capture WHERE uuid = ?", (capture.uuid,)
+            ).fetchone()
+            if deleted:
+                connection.execute("UPDATE capture SET amending = 0 WHERE uuid = ?", (capture.uuid,))
+            else:
+                self._add(connection, capture)
+                if capture.revision > known:
+                    owe(connection, capture)
+        if deleted:
+            capture.sidecar.unlink(missing_ok=True)  # which is there again by the amendment alone
+            raise LookupError(f"capture {capture.name} has just been deleted here to make room")
 
     def oldest(self, standing: str, count: int) -> list[Entry]:
         """Up to `count` captures of that standing in the order in which they were finished, those that were spared
@@ -233,21 +242,24 @@ class Catalogue:
         self,
         uuids: Sequence[str],
         *,
+        standing: str = "",
         spared: Sequence[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda connection: None,
-    ) -> int:
-        """Deletes the files of these captures; their rows and receipts stay. How many bytes of payloads went.
+    ) -> tuple[int, int]:
+        """Deletes the files of these captures; their rows and receipts stay. How many went, and bytes of payloads.
 
         First it is on the disk that they go (with what `also` does in the same transaction), then they go, then that
         they are gone; a kill in between is made good by `resume_deletions`. `spared` ones stand behind from now on.
+        With `standing` those stay that have another one meanwhile.
         """
         with self._database.transaction(durable=True) as connection:
-            connection.executemany(
-                "UPDATE capture SET deleted = 1 WHERE uuid = ? AND deleted = 0", [(u,) for u in uuids]
-            )
+            count = connection.executemany(
+                "UPDATE capture SET deleted = 1 WHERE uuid = ?1 AND deleted = 0 AND ?2 IN ('', standing)",
+                [(uuid, standing) for uuid in uuids],
+            ).rowcount
             connection.executemany("UPDATE capture SET thinned = thinned + 1 WHERE uuid = ?", [(u,) for u in spared])
             also(connection)
-        return self.resume_deletions()
+        return count, self.resume_deletions()
 
     def resume_deletions(self) -> int:
         """Completes deletions; bytes of payloads that went. Files that are gone already do not matter."""

@@ -136,8 +136,9 @@ class Retention:
                     chosen.append(entry)
                     missing -= entry.size
             if chosen:
-                self._deleted_bytes += self._catalogue.delete([entry.uuid for entry in chosen])
-                self._deleted += len(chosen)
+                count, size = self._catalogue.delete([entry.uuid for entry in chosen], standing=standing)
+                self._deleted += count
+                self._deleted_bytes += size
                 return True
         return False
 
@@ -164,14 +165,16 @@ class Retention:
         def drop(connection: sqlite3.Connection) -> None:
             self._outbox.give_up(connection, [entry.uuid for entry in chosen], _GIVEN_UP)
 
-        size = self._catalogue.delete([e.uuid for e in chosen], spared=[e.uuid for e in spared], also=drop)
-        self._deleted += len(chosen)
+        count, size = self._catalogue.delete(
+            [e.uuid for e in chosen], standing="owed", spared=[e.uuid for e in spared], also=drop
+        )
+        self._deleted += count
         self._deleted_bytes += size
-        self._given_up += len(chosen)
-        if chosen:
+        self._given_up += count
+        if count:
             log.warning(
                 "%d captures (%d bytes) from %s to %s were deleted undelivered, every second one, to make room",
-                len(chosen),
+                count,
                 size,
                 chosen[0].name,
                 chosen[-1].name,

@@ -1,8 +1,10 @@
 """The catalogue: captures are found by what is known of them, amended and deleted whole, whenever the power fails."""
 
+import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -211,13 +213,57 @@ def test_an_amendment_nobody_can_complete_does_not_stop_the_start(
 
 
 def test_deleted_captures_lose_their_files_and_keep_their_row(catalogue: Catalogue, three: list[Capture]) -> None:
-    assert catalogue.delete([three[0].uuid, three[2].uuid]) == three[0].size + three[2].size
+    assert catalogue.delete([three[0].uuid, three[2].uuid]) == (2, three[0].size + three[2].size)
     assert sorted(path.name for path in three[0].folder.iterdir()) == sorted(p.name for p in three[1].files)
     assert [e.uuid for e in catalogue.find()] == [three[1].uuid]
     assert [e.standing for e in catalogue.find(Query(deleted=True))] == ["deleted", "kept", "deleted"]
     with pytest.raises(LookupError, match="deleted here"):
         catalogue.get(three[0].uuid)
     assert catalogue.stats()["photos"] == {"deleted": (1, three[2].size)}
+
+
+def test_what_has_another_standing_by_then_is_not_deleted(catalogue: Catalogue, three: list[Capture]) -> None:
+    both = [three[0].uuid, three[2].uuid]
+    assert catalogue.delete(both, standing="delivered") == (0, 0)
+    assert catalogue.get(three[0].uuid).damage() == ""
+    assert catalogue.delete(both, standing="kept") == (2, three[0].size + three[2].size)
+
+
+def test_an_amendment_brings_nothing_back_that_was_deleted_meanwhile(
+    catalogue: Catalogue, three: list[Capture]
+) -> None:
+    def change(document: Mapping[str, Any]) -> Mapping[str, Any]:
+        catalogue.delete([three[0].uuid])
+        return {"labels": {"turn": "left"}}
+
+    def owe(connection: sqlite3.Connection, capture: Capture) -> None:
+        raise AssertionError("nobody is owed what is gone")
+
+    with pytest.raises(LookupError, match="deleted here"):
+        catalogue.amend(three[0].uuid, change, owe)
+    assert [e.standing for e in catalogue.find(Query(deleted=True))] == ["deleted", "kept", "kept"]
+    assert not any(path.exists() for path in three[0].files)
+    assert catalogue.resume_amendments(owe) == 0
+
+
+def test_a_sidecar_that_a_kill_left_of_such_an_amendment_goes_at_the_start(
+    catalogue: Catalogue, three: list[Capture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(document: Mapping[str, Any]) -> Mapping[str, Any]:
+        catalogue.delete([three[0].uuid])
+        return {}
+
+    def cut(*given: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as kill, pytest.raises(Cut):
+        kill.setattr(catalogue, "_record", cut)
+        catalogue.amend(three[0].uuid, change, cut)
+    assert three[0].sidecar.exists()
+    assert catalogue.resume_amendments(cut) == 1
+    assert not three[0].sidecar.exists()
+    assert [e.standing for e in catalogue.find(Query(deleted=True))] == ["deleted", "kept", "kept"]
+    assert catalogue.resume_amendments(cut) == 0
 
 
 @pytest.mark.parametrize("cut_at", range(4))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent.capture import Capture
-from agent.catalogue import Catalogue, Query
+from agent.catalogue import Catalogue, Entry, Query
 from agent.database import Database
 from agent.outbox import Outbox
 from agent.retention import Retention, disk_space
@@ -79,6 +79,33 @@ def test_the_oldest_delivered_ones_go_until_there_is_room_and_a_little_more(disk
     assert retention.step() == 0
     health = retention.health()
     assert (health["deleted"], health["deleted_bytes"], health["kept_bytes"]) == (7, 7 * SIZE, 13 * SIZE)
+
+
+def test_what_is_owed_again_by_then_stays(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    captures = disk.add(3, "lab")
+    disk.deliver("lab", 3)
+    disk.other = 88_000
+    oldest = disk.catalogue.oldest
+
+    def amended(standing: str, count: int) -> list[Entry]:
+        found = oldest(standing, count)
+        if standing == "deleting":
+            return found
+        monkeypatch.undo()
+        disk.catalogue.amend(
+            captures[0].uuid,
+            lambda document: {"labels": {"turn": "left"}},
+            lambda connection, capture: disk.outbox.amend(connection, capture.uuid, capture.revision, ["lab"]),
+        )
+        return found
+
+    monkeypatch.setattr(disk.catalogue, "oldest", amended)
+    retention = disk.retention()
+    assert retention.step() == 2
+    assert disk.left() == uuids(captures[:1])
+    assert disk.catalogue.get(captures[0].uuid).damage() == ""
+    health = retention.health()
+    assert (health["deleted"], health["deleted_bytes"]) == (2, 2 * SIZE)
 
 
 def test_room_for_what_is_open_is_made_too(disk: Disk) -> None:
