@@ -50,7 +50,6 @@ class DiskSync:
         """Those of the ended negatives that are on the disk to their end."""
         self.syncs = 0
         """Of negatives: finishing counts its own."""
-        self._failed = 0
         self._error = ""
 
     def add(self, picture: Capture, redate: Redate) -> None:
@@ -75,8 +74,7 @@ class DiskSync:
         try:
             self._dated()
             if self._kept:
-                self._failed += self._finishing.finish_each(self._kept, self._quarantine)
-                self._kept.clear()
+                self._finishing.finish_each(self._kept, self._quarantine)
         except (OSError, MemoryError) as error:
             problem = error
         said = "" if problem is None else str(problem) or "no memory"
@@ -137,7 +135,7 @@ class DiskSync:
         return {
             "queued": self.queued,
             "undated": len(self._undated),
-            "failed": self._failed,
+            "failed": self._finishing.quarantined,
             "error": self._error,
         }
 

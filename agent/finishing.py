@@ -53,6 +53,8 @@ class Finishing:
         self._owed = owed
         self._lock = threading.Lock()
         self.finished = 0
+        self.quarantined = 0
+        """Those that could never be finished."""
         self.syncs = 0
 
     def known(self, uuid: str) -> Capture | None:
@@ -89,19 +91,27 @@ class Finishing:
         self._owed()
         return placed
 
-    def finish_each(self, captures: Sequence[Capture], quarantine: Path) -> int:
-        """The same, where one that can never be finished stops no other: it goes to quarantine. How many did."""
+    def finish_each(self, captures: list[Capture], quarantine: Path) -> None:
+        """The same, where one that can never be finished stops no other: it goes to quarantine.
+
+        Whoever is settled leaves the list, so that what raises, a full disk for instance, leaves those to try again.
+        """
         try:
             self.finish(captures)
+            captures.clear()
         except (ValueError, FileNotFoundError):
-            return sum(self._finish_alone(capture, quarantine) for capture in captures)
-        return 0
+            while captures:
+                self._finish_alone(captures[0], quarantine)
+                del captures[0]
 
-    def _finish_alone(self, capture: Capture, quarantine: Path) -> bool:
-        """Whether it had to go to quarantine."""
+    def _finish_alone(self, capture: Capture, quarantine: Path) -> None:
         try:
             self.finish([capture])
         except (ValueError, FileNotFoundError) as error:
+            if self._is_finished(capture):
+                for path in capture.files:
+                    path.unlink(missing_ok=True)  # an attempt that failed in the midst of this
+                return
             if isinstance(error, OSError) and all(path.exists() for path in capture.files):
                 raise  # it is a folder that is missing
             for path in capture.files:
@@ -109,9 +119,18 @@ class Finishing:
                 if path.exists() and place.exists() and place.samefile(path):
                     place.unlink()
             where = set_aside(quarantine, capture.files, str(error))
+            self.quarantined += 1
             log.error("%s cannot be finished and lies in quarantine (%s): %s", capture.name, where.name, error)
-            return True
-        return False
+
+    def _is_finished(self, capture: Capture) -> bool:
+        """Whether its row is on the disk: only then its sidecar goes from here."""
+        if capture.sidecar.exists():
+            return False
+        try:
+            self._catalogue.entry(capture.uuid)
+        except LookupError:
+            return False
+        return True
 
     def _link(self, capture: Capture) -> Capture:
         folder = self._captures / _day(capture)

@@ -174,7 +174,8 @@ def test_a_capture_with_the_name_of_another_overwrites_nothing(house: House) -> 
         (house.folder.recording / payload.file).write_bytes(bytes(payload.size))
     (house.folder.recording / mine.sidecar.name).write_text(json.dumps(document))
     stranger = Capture.load(house.folder.recording / mine.sidecar.name)
-    assert house.finishing.finish_each([stranger], house.folder.quarantine) == 1
+    house.finishing.finish_each([stranger], house.folder.quarantine)
+    assert house.finishing.quarantined == 1
     assert {path.name: path.read_bytes() for path in mine.files} == before
     assert [entry.uuid for entry in house.catalogue.find()] == [mine.uuid]
     (aside,) = house.folder.quarantine.iterdir()

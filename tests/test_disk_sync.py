@@ -164,6 +164,56 @@ def test_a_full_disk_is_said_once_and_the_pictures_wait(
     assert house.disk_sync.health()["error"] == ""
 
 
+@pytest.mark.parametrize("files", range(1, 6))
+def test_pictures_that_are_finished_when_the_disk_fails_are_not_taken_for_lost(
+    house: House, files: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = [house.picture(number) for number in range(3)]
+    unlink, left = Path.unlink, files
+
+    def failing(path: Path, missing_ok: bool = False) -> None:
+        nonlocal left
+        if path.parent == house.recording:
+            left -= 1
+            if left < 0:
+                raise OSError(errno.EIO, "Input/output error")
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "unlink", failing)
+        house.disk_sync.step()
+    assert "Input/output error" in house.disk_sync.health()["error"]
+    house.disk_sync.step()
+    assert house.disk_sync.health() == {"queued": 0, "undated": 0, "failed": 0, "error": ""}
+    assert house.finished() == uuids(*taken)
+    assert all(house.catalogue.get(capture.uuid).damage() == "" for capture in taken)
+    assert list(house.recording.iterdir()) == []
+    assert not house.quarantine.exists()
+    assert "quarantine" not in caplog.text
+
+
+def test_what_is_in_quarantine_when_the_disk_fails_is_counted_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, other = house.picture(0), house.picture(1)
+    gone.files[0].unlink()
+    syncs = []
+
+    def failing(folder: Path) -> None:
+        syncs.append(folder)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as disk:
+        disk.setattr("agent.finishing.sync_filesystem", failing)
+        house.disk_sync.step()
+    assert syncs
+    house.disk_sync.step()
+    assert house.finished() == uuids(other)
+    assert house.disk_sync.health() == {"queued": 0, "undated": 0, "failed": 1, "error": ""}
+    assert len(list(house.quarantine.iterdir())) == 1
+    assert caplog.text.count("lies in quarantine") == 1
+
+
 def test_a_picture_whose_name_is_taken_stops_no_other(house: House) -> None:
     first = house.picture(0)
     house.disk_sync.step()
