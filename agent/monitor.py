@@ -163,6 +163,9 @@ def _problems(
     found = [f"stream {n} is lost: {s['error']}" for n, s in streams.items() if s["state"] == "lost"]
     found += [f"recording {n} is refused: {r['error']}" for n, r in recordings.items() if r["error"]]
     found += [f"recording {n} dropped {r['dropped']} samples" for n, r in recordings.items() if r["dropped"]]
+    found += [
+        f"recording {n} could not take {r['unrecorded']} samples" for n, r in recordings.items() if r["unrecorded"]
+    ]
     for name, recording in recordings.items():
         if waits_for := (recording.get("schedule") or {}).get("waits_for"):
             found.append(f"recording {name} waits for {waits_for}: its schedule has times of day")

@@ -66,9 +66,10 @@ class PictureCaptures:
                 why = f"pictures cannot be written: {error.strerror}"  # without its name, so that it is said once
             except ValueError as error:
                 why = f"the picture could not be written: {error}"
+        self._unrecorded += bool(why)
+        self.orders.missed(self._unrecorded, block.observed_ns)
         if why:
             self.orders.refuse(why)
-            self._unrecorded += 1
             return
         self.orders.resume()
         self._captures += 1

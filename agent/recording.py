@@ -12,6 +12,9 @@ from drivers.settings import check, option
 
 log = logging.getLogger(__name__)
 
+_QUIET_NS = 5_000_000_000
+"""What is missed with shorter breaks is one occasion."""
+
 Scalar = str | int | float | bool
 
 
@@ -112,6 +115,7 @@ class Orders:
         """Moments (CLOCK_BOOTTIME) to be marked in what is being written, with their labels."""
         self.error = ""
         """Why it does not record though it should; empty where it does."""
+        self._unrecorded = self._told = self._missed_ns = 0
 
     def begin(self) -> None:
         """Records from now on."""
@@ -139,6 +143,15 @@ class Orders:
         if why != self.error:
             log.error("recording %s: %s", self.name, why)
         self.error = why
+
+    def missed(self, unrecorded: int, now_ns: int, *, last: bool = False) -> None:
+        """Hears again and again how many samples it could not take since its beginning, and says how many more they
+        are once they have been as many for a while, or where it hears it for the last time."""
+        if unrecorded != self._unrecorded:
+            self._unrecorded, self._missed_ns = unrecorded, now_ns
+        if unrecorded != self._told and (last or now_ns - self._missed_ns >= _QUIET_NS):
+            log.warning("recording %s: %d samples could not be recorded", self.name, unrecorded - self._told)
+            self._told = unrecorded
 
     def resume(self) -> None:
         if self.error:

@@ -110,6 +110,7 @@ class Takes:
         for take in [take for take in self.closing if take.whole(now_ns)]:
             self._finish(take)
             self.closing.remove(take)
+        self.orders.missed(self.unrecorded, now_ns)
 
     def cut(self, reason: str) -> None:
         """Ends the current take: its lead gets nothing more, its slower streams what is still under way."""
@@ -127,6 +128,7 @@ class Takes:
         for take in self.closing:
             self._finish(take)
         self.closing.clear()
+        self.orders.missed(self.unrecorded, self._clock.boottime_ns(), last=True)
 
     def all(self) -> list[Take]:
         """Those being written."""
