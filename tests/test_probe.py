@@ -1,15 +1,22 @@
 """`capture-agent targets test`: each target is tried for what can be tried, and leaves nothing behind."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from agent.targets import Home, Unreachable
+from agent.catalogue import Catalogue
+from agent.cli.tree import cli
+from agent.config.loading import Config, load
+from agent.database import Database
+from agent.outbox import Outbox
+from agent.targets import Home, Progress, Unreachable
 from agent.targets.directory import Settings as Directory
 from agent.targets.http import Settings as Http
 from tests.receiver import Fault, Receiver
-from tests.recorded import run
+from tests.recorded import make_data_folder, run
 from tests.sticky_pi import UPLOAD, serving
 
 
@@ -82,3 +89,38 @@ def test_the_command(tmp_path: Path) -> None:
     assert "there is good, gone" in run("targets", "test", "other", "--config", config, code=1).output
     assert not (tmp_path / "data").exists()
     run("targets", "test", "--config", tmp_path / "nothing.toml", code=78)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["targets test lab", "reconcile lab", "remote lab list", "withdraw --label activity=running --yes"],
+)
+def test_every_command_that_asks_a_target_finds_the_secrets_of_the_service(tmp_path: Path, command: str) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "lab-token").write_text("s3cret\n")
+    data = make_data_folder(tmp_path / "data")
+    with Receiver(authorization="Bearer s3cret") as receiver:
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f'[agent]\ndata_dir = "{data}"\n[stream.imu]\ndriver = "mpu6050"\nbus = "virtual"\n'
+            f'[target.lab]\nkind = "http"\nurl = "{receiver.url}/{{file}}"\ntoken_file = "lab-token"\n'
+        )
+        deliver(load(config), receiver)
+        result = CliRunner().invoke(cli, [*command.split(), "--config", str(config)])
+        assert receiver.requests
+    assert "is in none of" not in result.output
+    assert {request.headers.get("authorization") for request in receiver.requests} == {"Bearer s3cret"}
+
+
+def deliver(config: Config, receiver: Receiver) -> None:
+    """The capture that waits, as a daemon would."""
+    with Database(config.agent.data_dir / "agent.db") as database:
+        catalogue = Catalogue(database, config.agent.data_dir / "captures")
+        outbox = Outbox(database, boot_id="b", now=lambda: 1, jitter=random.Random(1))
+        home = Home("bay3", "0badcafe", config.agent.data_dir, config.path.parent / "secrets")
+        target = config.targets["lab"].settings.open(home)
+        (parcel,) = outbox.claim("lab", 1, lease_s=60)
+        outbox.settle([parcel.delivered(dict(target.put(catalogue.get(parcel.capture), Progress())))])
+        outbox.release_all()
+        target.close()
+    receiver.requests.clear()

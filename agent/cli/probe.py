@@ -1,6 +1,5 @@
 """`capture-agent targets test`: whether the configured targets can be reached and let us in."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +17,17 @@ from agent.cli.show import print_json
 def test(ctx: click.Context, name: str | None, config: Path, as_json: bool) -> None:
     """Try the credentials of each configured target, or of the one called NAME, and a harmless round trip.
 
-    Nothing is left behind there. Credentials that only the service is given are not found here; $CREDENTIALS_DIRECTORY
-    may say where they are. The exit code is 1 where a target is not as it should be.
+    Nothing is left behind there. Secrets of the service are read as root, in the folder secrets beside the
+    configuration, or where $CREDENTIALS_DIRECTORY says. The exit code is 1 where a target is not as it should be.
     """
     from agent.config.loading import load
-    from agent.device import identify
-    from agent.folder import DataFolder
-    from agent.targets import Home
+    from agent.home import home_of
 
     loaded = load(config)
     if name is not None and name not in loaded.targets:
         known = ", ".join(loaded.targets) or "none"
         raise click.ClickException(f"{config} has no target {name}; there is {known}")
-    device = identify(loaded.agent.device, loaded.agent.device_id)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    home = Home(
-        device.name,
-        device.id,
-        DataFolder(loaded.agent.data_dir).secrets,
-        Path(credentials) if credentials else None,
-    )
-    found = {}
+    home, found = home_of(loaded), {}
     for each, target in loaded.targets.items():
         if name in (None, each):
             found[each] = {"kind": target.kind, **_tried(target.settings, home)}

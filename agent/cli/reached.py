@@ -1,17 +1,14 @@
 """A configured target on the command line: opened as the daemon opens it, its errors told in a line."""
 
 import contextlib
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 
 from agent.cli.store import moment_ns
 from agent.config.loading import Config
-from agent.device import identify
-from agent.folder import DataFolder
-from agent.targets import Failed, Home, Later, Refused, Target, Unreachable
+from agent.home import home_of
+from agent.targets import Failed, Later, Refused, Target, Unreachable
 
 
 @contextlib.contextmanager
@@ -20,11 +17,7 @@ def reached(config: Config, name: str) -> Iterator[Target]:
     if name not in config.targets:
         known = ", ".join(config.targets) or "none"
         raise click.ClickException(f"the configuration has no target {name}; there is {known}")
-    device = identify(config.agent.device, config.agent.device_id)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    secrets = DataFolder(config.agent.data_dir).secrets
-    home = Home(device.name, device.id, secrets, Path(credentials) if credentials else None)
-    target = config.targets[name].settings.open(home)
+    target = config.targets[name].settings.open(home_of(config))
     try:
         yield target
     except (Unreachable, Refused, Later, Failed) as error:

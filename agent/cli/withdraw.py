@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,12 +15,12 @@ from agent.cli.store import stored
 from agent.config.loading import Config, load
 from agent.context import Context
 from agent.database import Database
-from agent.device import identify
 from agent.folder import DataFolder
+from agent.home import home_of
 from agent.negative import NegativeError, NegativeReader
 from agent.query import Query
 from agent.removal import Fate, Remove
-from agent.targets import Home, Removing
+from agent.targets import Removing
 from agent.withdrawal import OnItsWay, Withdrawal
 
 _WAIT_S = 30.0
@@ -77,10 +76,7 @@ def withdraw(
 
 def _removers(config: Config, stack: ExitStack) -> dict[str, Remove]:
     """Those of the configured targets that can take back."""
-    device = identify(config.agent.device, config.agent.device_id)
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    secrets = DataFolder(config.agent.data_dir).secrets
-    home = Home(device.name, device.id, secrets, Path(credentials) if credentials else None)
+    home = home_of(config)
     found: dict[str, Remove] = {}
     for name, given in config.targets.items():
         target = given.settings.open(home)

@@ -16,6 +16,7 @@ from agent.config.errors import ConfigError, Mistake
 from agent.config.loading import AgentSettings, Config, load
 from agent.device import identify
 from agent.folder import DataFolder
+from agent.home import credentials
 from agent.targets import Home
 from drivers.ports.i2c_scan import Bus, RealBus
 
@@ -102,7 +103,6 @@ class Scene:
             config = load(config_path)
         except ConfigError as error:
             mistakes = error.mistakes
-        given = os.environ.get("CREDENTIALS_DIRECTORY")
         return cls(
             config_path,
             config,
@@ -111,7 +111,7 @@ class Scene:
             Clock(),
             Account.of_service(),
             buses=tuple(buses),
-            credentials=Path(given) if given else config_path.parent / "secrets",
+            credentials=credentials(config_path),
         )
 
     @property
