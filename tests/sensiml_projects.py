@@ -111,6 +111,10 @@ class Project:
                 return 200, [{**n, "label_values": list(n["label_values"].values())} for n in known]
             case ["POST", "metadata" | "label" as kind]:
                 return 201, self._new_name(kind, document)
+            case [_, "metadata" | "label", identity, "labelvalue"] if identity not in self.names:
+                raise missing()
+            case ["GET", "metadata" | "label", identity, "labelvalue"]:
+                return 200, list(self.names[identity]["label_values"].values())
             case ["POST", "metadata" | "label", identity, "labelvalue"]:
                 return 201, self._new_value(self.names[identity], document)
             case [_, "capture", *more]:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent.targets import Failed, Progress, Refused
+from agent.targets import Failed, Progress, Refused, Unreachable
 from tests.contracts.target import put
 from tests.receiver import Fault
 from tests.sensiml import asked, posts, recorded, serving
@@ -106,6 +106,25 @@ def test_a_name_of_the_other_kind_is_refused_before_anything_is_sent(far, tmp_pa
     with pytest.raises(Refused, match="metadata 'subject': this project has a label of that name"):
         put(far.open(), recorded(tmp_path, metadata={"subject": "x"}))
     assert posts(far) == sent
+
+
+@pytest.mark.parametrize("kind", ["metadata", "labels"])
+def test_no_message_has_the_name_of_a_subject(far, tmp_path, kind):
+    """Of a server that repeats what it was sent, at whichever step, as it is and as JSON or an address have it."""
+    said = {"metadata": {"shoe": "old"}, "labels": {"activity": "walking"}}
+    said[kind]["subject"] = "Jane Döe/17"
+    forms = ("Jane Döe/17", "Jane D\\u00f6e/17", "Jane D_e_17", "Jane%20D%C3%B6e/17")
+    told = []
+    for path in ("metadata", "label", "labelvalue", "segmenter", "metadata-relationship", "label-relationship", "x"):
+        for status in (400, 403, 500):
+            queue = far.model.faults if path == "x" else far.model.faults_at[path]
+            text = f"no: {', '.join(forms)}. "
+            queue.append(Fault(status, text=text + "x" * (194 - len(text)) + " Jane Döe/17"))  # cut in the middle
+            with pytest.raises((Failed, Refused, Unreachable)) as raised:
+                put(far.open(), recorded(tmp_path, **said))
+            told.append(str(raised.value))
+    assert all("(subject)" in text for text in told)
+    assert [form for form in (*forms, "Jane") if form in "".join(told)] == []
 
 
 def test_a_name_or_value_that_another_device_makes_at_the_same_time(far, tmp_path):

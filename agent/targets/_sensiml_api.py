@@ -1,18 +1,17 @@
 """SensiML's interface: JSON asked and answered, lists of any length, and what its errors mean to a parcel."""
 
-import codecs
 import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.targets import Failed, Refused, Unreachable
+from agent.targets import Failed, Progress, Refused, Unreachable
+from agent.targets._listing import ANY, Listing
 from agent.targets._sensiml_tokens import Pass
 from agent.targets._transport import Answer, Body, Host, judge
 
 _LARGEST = 1 << 20
 """Bytes of one object; those that are asked for have some hundred."""
-_LONGEST_ITEM = 4 << 20
 
 _BAD_FILE = re.compile(r'"(ParserError|UnicodeDecodeError|DataError|ValueError|Error|EOFError): ')
 """Exceptions that come out as 500 and that this very file, or value, will meet each time."""
@@ -29,7 +28,10 @@ class Gone(Failed):
 
 
 class Api:
-    """Requests of one server's interface, below its URL; renews the token where it is refused. For several threads."""
+    """Requests of one server's interface, below its URL; renews the token where it is refused. For several threads.
+
+    Each shows life on a delivery's `progress` before it waits for the server.
+    """
 
     def __init__(self, url: str, host: Host, entry: Pass) -> None:
         """`url` ends in a slash, as all paths do: without it the server redirects, and the content is lost."""
@@ -37,15 +39,16 @@ class Api:
         self._host = host
         self._entry = entry
 
-    def ask(self, method: str, path: str, document: Any = None) -> tuple[Answer, Any]:
+    def ask(self, method: str, path: str, document: Any = None, *, progress: Progress) -> tuple[Answer, Any]:
         """The answer and, of a 2xx, the object in it: None where it is none."""
         body, headers = b"", {}
         if document is not None:
             body, headers = json.dumps(document).encode(), {"Content-Type": "application/json"}
-        return self.exchange(method, path, headers | {"Content-Length": str(len(body))}, lambda: once(body))
+        headers |= {"Content-Length": str(len(body))}
+        return self.exchange(method, path, headers, lambda: once(body), progress=progress)
 
     def exchange(
-        self, method: str, path: str, headers: Mapping[str, str], body: Callable[[], Body]
+        self, method: str, path: str, headers: Mapping[str, str], body: Callable[[], Body], *, progress: Progress
     ) -> tuple[Answer, Any]:
         """The same with any content."""
         content = bytearray()
@@ -55,21 +58,50 @@ class Api:
             if len(content) > _LARGEST:
                 raise Failed(f"the server's answer to {method} {path} does not end")
 
-        answer = self.send(method, path, headers, body, take)
+        answer = self.send(method, path, headers, body, take, progress=progress)
         try:
             return answer, json.loads(content) if content else None
         except (ValueError, RecursionError):
             return answer, None
 
-    def each(self, path: str, keep: Callable[[dict[str, Any]], object]) -> None:
-        """Gives every object of a list to `keep`, one at a time, however many there are.
+    def each(
+        self,
+        path: str,
+        keep: Callable[[dict[str, Any]], object],
+        *,
+        progress: Progress,
+        within: tuple[str, Callable[[dict[str, Any]], object]] | None = None,
+    ) -> None:
+        """Gives every object of a list to `keep`, one at a time, however many there are; `within`: the name of a list
+        in each of them, whose objects, as many as they may be, go before it to a `keep` of their own.
 
         In one piece: the server's pages have no order, so that between two of them something may be missed.
         """
-        items = _Items(keep)
-        answer = self.send("GET", path, {"Content-Length": "0"}, lambda: once(b""), items.take)
-        meaning(answer)
-        items.end()
+        inner, *keeps = (within[0], keep, within[1]) if within else ("", keep)
+
+        def give(level: int, item: Any) -> None:
+            if not isinstance(item, dict):
+                raise wrong("list of objects")
+            try:
+                keeps[level](item)
+            except (KeyError, TypeError, ValueError):
+                raise wrong("list of what was asked for") from None
+
+        def take(piece: bytes) -> None:
+            progress.sent(0)
+            try:
+                items.take(piece)
+            except (ValueError, RecursionError):
+                raise wrong("list of objects") from None
+
+        items = Listing((ANY, inner, ANY) if inner else (ANY,), give)
+        meaning(self.send("GET", path, {"Content-Length": "0"}, lambda: once(b""), take, progress=progress))
+        try:
+            whole = items.end() == []
+        except (ValueError, RecursionError):
+            whole = False
+        if not whole:
+            raise wrong("list")
 
     def send(
         self,
@@ -78,12 +110,16 @@ class Api:
         headers: Mapping[str, str],
         body: Callable[[], Body],
         take: Callable[[bytes], object] | None = None,
+        *,
+        progress: Progress,
     ) -> Answer:
         """One request; a second one where the server does not know the token any more."""
-        token = self._entry.header()
+        token = self._entry.header(progress)
+        progress.sent(0)
         answer = self._host.send(method, self.url + path, {**headers, "Authorization": token}, body, take=take)
         if answer.status == 401:
-            token = self._entry.header(refused=token)
+            token = self._entry.header(progress, refused=token)
+            progress.sent(0)
             answer = self._host.send(method, self.url + path, {**headers, "Authorization": token}, body, take=take)
         return answer
 
@@ -116,48 +152,3 @@ def meaning(answer: Answer) -> None:
 def wrong(what: str) -> Failed:
     """For an answer of the wrong shape; it is not shown, for it may be of a hotel's login page."""
     return Failed(f"the server's answer is no {what}: is it SensiML's?")
-
-
-class _Items:
-    """Takes a JSON array a piece at a time and gives away its objects as they become whole."""
-
-    def __init__(self, keep: Callable[[dict[str, Any]], object]) -> None:
-        self._keep = keep
-        self._decoder = json.JSONDecoder()
-        self._text = codecs.getincrementaldecoder("utf-8")("replace")
-        self._left = ""
-        self._begun = False
-        self._ended = False
-
-    def take(self, piece: bytes) -> None:
-        self._left = (self._left + self._text.decode(piece)).lstrip()
-        if not self._begun and self._left:
-            if self._left[0] != "[":
-                raise wrong("list")
-            self._begun, self._left = True, self._left[1:]
-        at = 0
-        while not self._ended:
-            while at < len(self._left) and self._left[at] in ", \r\n\t":
-                at += 1
-            if self._left[at : at + 1] == "]":
-                self._ended = True
-                break
-            try:
-                item, at = self._decoder.raw_decode(self._left, at)
-            except ValueError:
-                break  # not whole yet
-            except RecursionError:
-                raise wrong("list of objects") from None
-            if not isinstance(item, dict):
-                raise wrong("list of objects")
-            try:
-                self._keep(item)
-            except (KeyError, TypeError, ValueError):
-                raise wrong("list of what was asked for") from None
-        self._left = self._left[at:]
-        if len(self._left) > _LONGEST_ITEM:
-            raise wrong("list of objects")
-
-    def end(self) -> None:
-        if not self._ended:
-            raise wrong("list")

@@ -26,19 +26,19 @@ class Captures:
         """Whether the file had to be sent, and the server's object for it, finished."""
         state = progress.state
         if state.get("project") == path:
-            answer, there = self._api.ask("GET", f"{path}capture/{state['capture']}/")
+            answer, there = self._api.ask("GET", f"{path}capture/{state['capture']}/", progress=progress)
             if answer.status != 404:  # else it was deleted there
                 meaning(answer)
                 self._wait(sheet, _object(there), progress)
                 return False, there
         there = None
         if state.get("uncertain") or sheet.capture.revision > 1:
-            there = self._named(sheet, path)
+            there = self._named(sheet, path, progress)
         new = there is None
         if there is None:
             there = self._send(sheet, configuration, path, progress)
         if there is None:
-            new, there = False, self._named(sheet, path)
+            new, there = False, self._named(sheet, path, progress)
             if there is None:
                 raise Failed(f"the server says that it has a {sheet.name}, and does not list it")
         self._wait(sheet, there, progress)
@@ -47,20 +47,20 @@ class Captures:
             progress.save({"project": path, "capture": there["uuid"]})
         return new, there
 
-    def remove(self, path: str, uuid: str, name: str) -> None:
+    def remove(self, path: str, uuid: str, name: str, progress: Progress) -> None:
         """Deletes a capture of that name, which may be gone. Refused where another is under this uuid, or where its
         content was lost: then the server breaks on deleting it, and on deleting its whole project."""
         at = f"{path}capture/{uuid}/"
-        answer, there = self._api.ask("GET", at)
+        answer, there = self._api.ask("GET", at, progress=progress)
         if answer.status == 404:
             return
         meaning(answer)
         if _object(there).get("name") != name:
             raise Refused(f"what SensiML has under {uuid} is not {name} any more")
-        answer, _ = self._api.ask("DELETE", at)
+        answer, _ = self._api.ask("DELETE", at, progress=progress)
         if answer.status == 404:
             return
-        if answer.status == 500 and self._api.ask("GET", f"{at}file/")[0].status == 404:
+        if answer.status == 500 and self._api.ask("GET", f"{at}file/", progress=progress)[0].status == 404:
             raise Refused(
                 f"SensiML has lost the content of {name} and cannot delete it: only the server's operator can"
             )
@@ -70,7 +70,9 @@ class Captures:
         """The server's object for what was sent, and now is ours; None where the name is taken, maybe by this file."""
         form = Form(sheet, configuration)
         try:
-            answer, there = self._api.exchange("POST", f"{path}capture/", form.headers, lambda: form.body(progress))
+            answer, there = self._api.exchange(
+                "POST", f"{path}capture/", form.headers, lambda: form.body(progress), progress=progress
+            )
             if answer.status in (400, 500) and TAKEN.search(answer.text):
                 return None
             if answer.status == 500:
@@ -117,7 +119,7 @@ class Captures:
             raise Failed(f"SensiML has not read {sheet.name} ({state}) after {polls} looks")
         raise Later(f"SensiML reads it ({state})", min(_POLL_S[0] * 1.5 ** (polls - 1), _POLL_S[1]))
 
-    def _named(self, sheet: Sheet, path: str) -> dict[str, Any] | None:
+    def _named(self, sheet: Sheet, path: str, progress: Progress) -> dict[str, Any] | None:
         """The server's object for the file of this name; None where there is none. It cannot search: all are listed."""
         found: list[dict[str, Any]] = []
 
@@ -125,7 +127,7 @@ class Captures:
             if item["name"] == sheet.name:
                 found.append(_object(item))
 
-        self._api.each(f"{path}capture/", keep)
+        self._api.each(f"{path}capture/", keep, progress=progress)
         return found[0] if found else None
 
     def _compare(self, sheet: Sheet, there: dict[str, Any], path: str, progress: Progress) -> None:
@@ -142,12 +144,11 @@ class Captures:
         digest = hashlib.sha256()
 
         def take(piece: bytes) -> None:
-            progress.check()
+            progress.sent(0)
             digest.update(piece)
 
-        answer = self._api.send(
-            "GET", f"{path}capture/{there['uuid']}/file/", {"Content-Length": "0"}, lambda: once(b""), take
-        )
+        at = f"{path}capture/{there['uuid']}/file/"
+        answer = self._api.send("GET", at, {"Content-Length": "0"}, lambda: once(b""), take, progress=progress)
         if 300 <= answer.status < 400:
             return  # it lies on another host, to which our token must not go
         if answer.status == 404:

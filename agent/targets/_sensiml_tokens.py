@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.capture import sync_directory
-from agent.targets import Failed, Home, Refused, Unreachable
+from agent.targets import Failed, Home, Progress, Refused, Unreachable
+from agent.targets._alone import alone
 from agent.targets._credentials import Credentials, without
 from agent.targets._transport import Answer, judge
 from drivers import boottime_ns
@@ -25,7 +26,7 @@ _EARLY_S = 60.0
 class Pass(Protocol):
     """What lets requests in. Safe for several threads."""
 
-    def header(self, refused: str = "") -> str:
+    def header(self, progress: Progress, refused: str = "") -> str:
         """The value of Authorization; another one than `refused`, where there is one. Unreachable, Failed."""
 
     def hidden(self, text: str) -> str:
@@ -38,7 +39,7 @@ class Key:
     def __init__(self, home: Home, file: str) -> None:
         self._credentials = Credentials(home, file)
 
-    def header(self, refused: str = "") -> str:
+    def header(self, progress: Progress, refused: str = "") -> str:
         """The key, read again where it is refused."""
         if refused:
             self._credentials.renewed()
@@ -88,33 +89,31 @@ class Tokens:
         self._told: deque[str] = deque(maxlen=16)
         """The last tokens; both are what an answer could repeat."""
 
-    def header(self, refused: str = "") -> str:
+    def header(self, progress: Progress, refused: str = "") -> str:
         """The value of Authorization: of a new token where there is none, it is too old, or it is `refused`."""
-        with self._lock:
+        with alone(self._lock, progress):
             pair = self._pair
             if pair is not None and self._until_ns is not None and boottime_ns() > self._until_ns:
                 refused = pair.header
             if pair is None or pair.header == refused:
-                pair = self._renewed(refused)
+                pair = self._renewed(refused, progress)
             return pair.header
 
     def hidden(self, text: str) -> str:
         """`text` without password, client secret and tokens."""
-        with self._lock:
-            secrets = (*self._secrets, *self._told)
-        return without(text, secrets)
+        return without(text, (*self._secrets, *self._told))  # without the lock, which waits for the server
 
-    def _renewed(self, refused: str) -> _Pair:
+    def _renewed(self, refused: str, progress: Progress) -> _Pair:
         kept = self._load()
         if kept is not None and kept.header != refused:
             self._pair, self._until_ns = kept, None  # how old it is, nobody knows
             return kept
         known, pair = kept or self._pair, None
         if known is not None:
-            pair = self._granted({"grant_type": "refresh_token", "refresh_token": known.refresh})
+            pair = self._granted({"grant_type": "refresh_token", "refresh_token": known.refresh}, progress)
         if pair is None:  # the refresh token was used up: by an answer that got lost, or by somebody else
             login = {"username": self._login.username, "password": self._secret(self._login.password_file)}
-            pair = self._granted({"grant_type": "password", **login})
+            pair = self._granted({"grant_type": "password", **login}, progress)
         if pair is None:
             raise Unreachable(
                 f"the server does not let {self._login.username} in with this password; check the target's credentials"
@@ -122,11 +121,12 @@ class Tokens:
         self._pair = pair
         return pair
 
-    def _granted(self, fields: Mapping[str, str]) -> _Pair | None:
+    def _granted(self, fields: Mapping[str, str], progress: Progress) -> _Pair | None:
         """The pair, already on the disk; None where what was shown for it is not good."""
         client = {"client_id": self._login.client_id}
         if self._login.client_secret_file:
             client["client_secret"] = self._secret(self._login.client_secret_file)
+        progress.sent(0)
         begun_ns = boottime_ns()
         answer = self._ask(urllib.parse.urlencode({**fields, **client}).encode())
         if answer.status == 400 and "invalid_grant" in answer.text:

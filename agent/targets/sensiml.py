@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 from agent.capture import Capture
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen
 from agent.targets._inventory import Held
+from agent.targets._people import unnamed
 from agent.targets._sensiml_api import Api, Gone, meaning, once
 from agent.targets._sensiml_captures import Captures
 from agent.targets._sensiml_file import LONGEST_NAME, Sheet, look
-from agent.targets._sensiml_marks import FACTS, attach, marks_of
+from agent.targets._sensiml_marks import FACTS, attach, marks_of, subjects_of
 from agent.targets._sensiml_project import LONGEST, Project, plain_name, plain_value
 from agent.targets._sensiml_tokens import Key, Login, Pass, Tokens
 from agent.targets._transport import Answer, Host, Line
@@ -41,6 +42,12 @@ class Settings:
     )
     session: str = option("session that gets the labels; segments in it are kept as they are here", "capture-agent")
     facts: tuple[str, ...] = option(f"attached as metadata: {', '.join(FACTS)}", ("device", "recording"))
+    numbers: int = option(
+        "different numbers with a point that a name of metadata gets; what goes on being new (tags_from) is left out",
+        100,
+        at_least=0,
+        at_most=100000,
+    )
     ca_file: str = option("certificates (PEM) to trust instead of the system's", "")
     proxy: str = option("proxy URL; empty: http_proxy, https_proxy and no_proxy of the environment", "")
     connect_timeout_s: float = option("longest wait for a connection, seconds", 10.0, at_least=0.1, at_most=300)
@@ -122,17 +129,17 @@ class Sensiml:
             try:
                 return self._deliver(sheet, progress)
             except Gone:  # somebody deleted what we remembered
-                self._project.forget()
+                self._project.forget(progress)
                 return self._deliver(sheet, progress)
         except (Refused, Later, Unreachable, Failed) as error:
             progress.check()  # what comes of cutting the connection is no fault
-            error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
+            error.args = tuple(unnamed(self._entry.hidden(str(text)), subjects_of(capture)) for text in error.args)
             raise
 
     def probe(self) -> list[str]:
         """Logs in, if it has to, and looks for the project. Changes nothing there."""
         try:
-            uuid = self._project.found()
+            uuid = self._project.found(Progress())
         except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
             raise
@@ -149,9 +156,9 @@ class Sensiml:
             found.append(Held(str(item["name"]), size if isinstance(size, int) else None, "", str(item.get("uuid"))))
 
         try:
-            uuid = self._project.found()
+            uuid = self._project.found(Progress())
             if uuid:
-                self._api.each(f"project/{uuid}/capture/", keep)
+                self._api.each(f"project/{uuid}/capture/", keep, progress=Progress())
         except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
             raise
@@ -159,9 +166,10 @@ class Sensiml:
 
     def fetch(self, held: Held, take: Callable[[bytes], object]) -> None:
         """Downloads the file of a capture; a server that keeps files on another host gives none to us."""
-        path = f"project/{self._project.found()}/capture/{held.id}/file/"
+        nothing = {"Content-Length": "0"}
         try:
-            answer = self._api.send("GET", path, {"Content-Length": "0"}, lambda: once(b""), take)
+            path = f"project/{self._project.found(Progress())}/capture/{held.id}/file/"
+            answer = self._api.send("GET", path, nothing, lambda: once(b""), take, progress=Progress())
             if 300 <= answer.status < 400:
                 raise Refused(f"{held.file} lies on another host, to which our token must not go")
             meaning(answer)
@@ -175,7 +183,7 @@ class Sensiml:
         if receipt.get("url") != self._url or not (project and uuid and name) or {"/", "?"} & {*project, *uuid}:
             raise Refused(f"it was not delivered to {self._url}")
         try:
-            self._captures.remove(f"project/{project}/", uuid, name)
+            self._captures.remove(f"project/{project}/", uuid, name, Progress())
         except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._entry.hidden(str(text)) for text in error.args)
             raise
@@ -186,12 +194,19 @@ class Sensiml:
         self._host.close()
 
     def _deliver(self, sheet: Sheet, progress: Progress) -> Receipt:
-        capture, settings, path = sheet.capture, self._settings, self._project.path
-        configuration = self._project.configuration(capture.document["configuration"])
+        capture, settings, path = sheet.capture, self._settings, self._project.path(progress)
+        configuration = self._project.configuration(capture.document["configuration"], progress)
         # names and values first: what is wrong with them is known before the file is sent
-        marks = marks_of(sheet, self._project, facts=settings.facts, session=settings.session)
+        marks = marks_of(
+            sheet,
+            self._project,
+            progress,
+            facts=settings.facts,
+            session=settings.session,
+            numbers=settings.numbers,
+        )
         new, there = self._captures.bring(sheet, configuration, path, progress)
-        attach(self._api, path, there["uuid"], marks, replace=capture.revision > 1)
+        attach(self._api, f"{path}capture/{there['uuid']}/", marks, progress, replace=capture.revision > 1)
         return {
             "url": self._url,
             "project": path.split("/")[1],
