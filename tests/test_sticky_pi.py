@@ -146,6 +146,28 @@ def test_a_500_without_a_row_is_an_attempt(far, tmp_path):
     assert far.model.log == ["ValueError: DataError: out of range"] * 2
 
 
+def test_a_picture_that_500_never_ends_for_is_set_aside(far, tmp_path):
+    """Each try sends all of it, and only the server's own log could say why it is in vain."""
+    capture, state = picture(tmp_path, with_exif(b"v,T\n3.1.0,nan")), {}
+    for _ in range(7):
+        with pytest.raises(Failed, match=r"500: .* does not have 512858f4"):
+            put(far.open(), capture, state)
+    with pytest.raises(Refused, match=r"500: .* does not have 512858f4.* 8 times"):
+        put(far.open(), capture, state)
+    assert far.model.asked(UPLOAD) == 8
+
+
+def test_other_failures_do_not_set_a_picture_aside(far, capture):
+    state = {}
+    for _ in range(10):
+        far.model.faults.append(Fault(502))
+        far.model.faults_at[ASK] += [Fault(), Fault(500)]
+        for _ in range(2):
+            with pytest.raises(Failed):
+                put(far.open(), capture, state)
+    put(far.open(), capture, state)
+
+
 def test_a_200_that_stored_something_else_is_not_believed(far, capture):
     row = {"device": "512858f4", "datetime": "2024-03-05T06:07:08Z", "md5": "0" * 32}
     far.model.faults += [Fault(text=json.dumps([row])), Fault(text="[]")]

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from agent.targets import Failed, Refused, Unreachable
+from agent.targets import Failed, Progress, Refused, Unreachable
+from agent.targets._alone import alone
 from agent.targets._credentials import Credentials, without
 from agent.targets._transport import Answer, Body, judge
 from drivers import boottime_ns
@@ -32,21 +33,23 @@ class Token:
         self._told: deque[str] = deque(maxlen=8)
         """Of the last tokens, what an answer could repeat."""
 
-    def header(self, refused: str = "") -> str:
+    def header(self, progress: Progress, refused: str = "") -> str:
         """The value of Authorization: of a new token where there is none, it is too old, or it is `refused`."""
-        with self._lock:
+        with alone(self._lock, progress):
             if self._header in ("", refused) or boottime_ns() > self._until_ns:
-                self._renew()
+                self._renew(progress)
             return self._header
 
     def hidden(self, text: str) -> str:
         """`text` without password and token, should the server have repeated them."""
         return without(self._password.hidden(text), tuple(self._told))
 
-    def _renew(self) -> None:
+    def _renew(self, progress: Progress) -> None:
+        progress.sent(0)
         self._header, begun_ns = "", boottime_ns()
         answer = self._login(self._password.headers())
         if answer.status == 401 and self._password.renewed():
+            progress.sent(0)
             answer = self._login(self._password.headers())
         accepted(answer)
         match parsed(answer):

@@ -12,6 +12,7 @@ from typing import ClassVar
 from agent import exif
 from agent.capture import Capture, Payload
 from agent.targets import Failed, Home, Later, Plan, Progress, Receipt, Refused, Unreachable, chosen, verified
+from agent.targets._alone import alone
 from agent.targets._credentials import Credentials, without
 from agent.targets._inventory import Held
 from agent.targets._sticky_pi_shot import NAME, ORIGIN, Shot
@@ -22,6 +23,8 @@ from drivers.settings import check, option
 _CHUNK = 1 << 16
 _WORD = 16
 """Characters of what in an address is no secret."""
+_ERRORS = 8
+"""So often the server may answer 500 for a picture that it then does not have; then it is set aside."""
 _LARGEST = 99 << 20
 """The server's proxy takes 100 MiB a request; the form around the picture is some hundred bytes."""
 
@@ -110,7 +113,7 @@ class StickyPi:
     def probe(self) -> list[str]:
         """Logs in, and asks for a picture of this device that there cannot be. Whether it may write, nobody tells."""
         try:
-            self._stored(Shot(self._device_id, f"{ORIGIN:%Y-%m-%dT%H:%M:%SZ}"))
+            self._stored(Shot(self._device_id, f"{ORIGIN:%Y-%m-%dT%H:%M:%SZ}"), Progress())
         except (Later, Unreachable, Failed) as error:
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
             raise
@@ -122,7 +125,7 @@ class StickyPi:
             for capture, _ in asked:
                 payload = chosen(capture, self.formats)[0]
                 shot = Shot.of(payload)
-                if md5 := self._stored(shot):
+                if md5 := self._stored(shot, Progress()):
                     yield Held(payload.file, None, f"md5:{md5}", f"{shot.device} {shot.datetime}")
         except (Refused, Later, Unreachable, Failed) as error:
             error.args = tuple(self._token.hidden(str(text)) for text in error.args)
@@ -134,7 +137,7 @@ class StickyPi:
         content = json.dumps([dataclasses.asdict(Shot(device, taken))]).encode()
         signature: list[str] = []
         try:
-            answer = self._post("get_images/image", "application/json", len(content), lambda: once(content))
+            answer = self._ask("get_images/image", content, Progress())
             accepted(answer)
             match parsed(answer):
                 case [{"url": str(url)}] if urllib.parse.urlsplit(url).scheme in ("https", self._url.partition(":")[0]):
@@ -154,7 +157,7 @@ class StickyPi:
         if receipt.get("url") != self._url or not (NAME.fullmatch(shot.file) and md5):
             raise Refused(f"it was not delivered to {self._url}")
         try:
-            if there := self._stored(shot):
+            if there := self._stored(shot, Progress()):
                 if there != md5:
                     raise Refused(f"Sticky Pi has another picture of {shot.device} at {shot.datetime} by now")
                 self._delete(shot)
@@ -169,14 +172,18 @@ class StickyPi:
 
     def _deliver(self, capture: Capture, payload: Payload, shot: Shot, progress: Progress) -> bool:
         """Whether the picture had to be sent."""
-        if self._has(shot, payload):
+        if self._has(shot, payload, progress):
             return False
         self._check(capture, payload, progress)
         answer = self._upload(capture, payload, progress)
         if answer.status == 500:  # there already, never to be taken, or the server is ill: its rows tell
-            if self._has(shot, payload, "whose file this one may have replaced: it came between question and upload"):
+            other = "whose file this one may have replaced: it came between question and upload"
+            if self._has(shot, payload, progress, other=other):
                 return True
-            raise Failed(f"{answer}; it does not have {payload.file}, and only its own log says why")
+            why = f"{answer}; it does not have {payload.file}, and only its own log says why"
+            errors = int(progress.state.get("errors", 0)) + 1
+            progress.save({"errors": errors})
+            raise Failed(why) if errors < _ERRORS else Refused(f"{why}, {errors} times by now")
         if answer.status == 413:
             raise Refused(f"{answer}; {payload.file} has {payload.size} bytes")
         accepted(answer)
@@ -184,9 +191,11 @@ class StickyPi:
             raise Failed(f"the server says that it stored md5 {md5 or 'of nothing'} and not {payload.md5}")
         return True
 
-    def _has(self, shot: Shot, payload: Payload, other: str = "whose file this one would replace") -> bool:
+    def _has(
+        self, shot: Shot, payload: Payload, progress: Progress, *, other: str = "whose file this one would replace"
+    ) -> bool:
         """Whether the server has this picture. Refused where it has an `other` one of that device and second."""
-        md5 = self._stored(shot)
+        md5 = self._stored(shot, progress)
         if md5 and md5 != payload.md5:
             raise Refused(
                 f"{payload.file}: Sticky Pi has another picture of this device and second "
@@ -194,26 +203,24 @@ class StickyPi:
             )
         return bool(md5)
 
-    def _stored(self, shot: Shot) -> str:
+    def _stored(self, shot: Shot, progress: Progress) -> str:
         """The md5 of what the server has of a device and second; empty where it has nothing."""
-        content = json.dumps([dataclasses.asdict(shot)]).encode()
-        answer = self._post("get_images/metadata", "application/json", len(content), lambda: once(content))
+        answer = self._ask("get_images/metadata", json.dumps([dataclasses.asdict(shot)]).encode(), progress)
         accepted(answer)
         return _md5(answer, shot)
 
     def _delete(self, shot: Shot) -> None:
         """Of that device and second alone: a row without both would mean many."""
-        content = json.dumps([dataclasses.asdict(shot)]).encode()
-        answer = self._post("delete_images", "application/json", len(content), lambda: once(content))
+        answer = self._ask("delete_images", json.dumps([dataclasses.asdict(shot)]).encode(), Progress())
         if answer.status == 403:
             raise Refused(f"{answer}: only an administrator of Sticky Pi may delete")
         accepted(answer)
-        if self._stored(shot):
+        if self._stored(shot, Progress()):
             raise Failed(f"{answer}, and Sticky Pi still has {shot.file}")
 
     def _check(self, capture: Capture, payload: Payload, progress: Progress) -> None:
         """Refused where the picture cannot be decoded to its end: the server's decoder may hang in such a one."""
-        with self._checking:  # one at a time: of 12 megapixels, a decoded picture is 36 MB
+        with alone(self._checking, progress):  # one at a time: of 12 megapixels, a decoded picture is 36 MB
             progress.check()  # may have waited for the others
             jpeg = b"".join(bytes(chunk) for chunk in verified(capture, payload, _CHUNK))
             wrong = exif.whole(jpeg, decode=True) or _unreadable(jpeg)
@@ -240,16 +247,22 @@ class StickyPi:
             yield tail
 
         size = len(head) + payload.size + len(tail)
-        return self._post("_put_new_images", f"multipart/form-data; boundary={boundary}", size, form)
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}", "Content-Length": str(size)}
+        return self._post("_put_new_images", headers, form, progress)
 
-    def _post(self, path: str, media_type: str, size: int, body: Callable[[], Body]) -> Answer:
-        """One request; a second one where the server does not know the token any more."""
-        headers = {"Content-Type": media_type, "Content-Length": str(size)}
-        token = self._token.header()
-        answer = self._host.send("POST", self._url + path, headers | {"Authorization": token}, body)
+    def _ask(self, path: str, content: bytes, progress: Progress) -> Answer:
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        return self._post(path, headers, lambda: once(content), progress)
+
+    def _post(self, path: str, headers: Mapping[str, str], body: Callable[[], Body], progress: Progress) -> Answer:
+        """One request, before which it shows life; a second one where the server does not know the token any more."""
+        token = self._token.header(progress)
+        progress.sent(0)
+        answer = self._host.send("POST", self._url + path, {**headers, "Authorization": token}, body)
         if answer.status == 401:
-            token = self._token.header(refused=token)
-            answer = self._host.send("POST", self._url + path, headers | {"Authorization": token}, body)
+            token = self._token.header(progress, refused=token)
+            progress.sent(0)
+            answer = self._host.send("POST", self._url + path, {**headers, "Authorization": token}, body)
         return answer
 
     def _login(self, headers: Mapping[str, str]) -> Answer:
