@@ -47,7 +47,12 @@ STATUSES = [
     (12, "unknown method", Unreachable, "is it Viam's"),
     (EXHAUSTED, "grpc: received message larger than max (34603018 vs. 33554432)", Refused, "larger than max"),
     (EXHAUSTED, "quota", Later, "quota"),
-    (UNAVAILABLE, "going away", Failed, "broke off: going away"),
+    (UNAVAILABLE, "going away", Later, "UNAVAILABLE: going away"),
+    (UNAVAILABLE, "", Later, "UNAVAILABLE"),
+    (UNAVAILABLE, "recvmsg:Connection reset by peer", Failed, "broke off: recvmsg"),
+    (UNAVAILABLE, "Stream removed (Socket closed)", Failed, "broke off: Stream removed"),
+    (UNAVAILABLE, "GOAWAY received; Error code: 2", Failed, "broke off: GOAWAY"),
+    (UNAVAILABLE, "keepalive watchdog timeout", Failed, "broke off: keepalive"),
     (4, "too late", Failed, "fell silent"),
     (1, "cancelled there", Failed, "CANCELLED"),
     (6, "exists", Failed, "ALREADY_EXISTS"),
@@ -65,7 +70,7 @@ def test_what_a_status_means(far, target, capture, code, text, kind, said):
         put(target, capture)
     assert type(raised.value) is kind
     if kind is Later:
-        assert raised.value.after_s == 300
+        assert raised.value.after_s == (60 if code == UNAVAILABLE else 300)
 
 
 @pytest.mark.parametrize("code", [UNAVAILABLE, 4])

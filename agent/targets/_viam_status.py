@@ -13,6 +13,16 @@ _TOO_LARGE = re.compile(r"larger than max", re.IGNORECASE)
 _NO_PART = re.compile(r"no robot part", re.IGNORECASE)
 _NOBODY = re.compile(r"failed to connect to all addresses", re.IGNORECASE)
 """gRPC's own words: the call never left this device, however much of its content was offered."""
+_BROKE_OFF = re.compile(
+    r"stream removed|socket closed|connection (reset|aborted|refused|timed out)|broken pipe|goaway|rst_stream"
+    r"|recvmsg|sendmsg|end of tcp stream|(ping|keepalive) ?(watchdog )?time ?out|transport (closed|is closing)"
+    r"|handshake|\btls\b|\bssl\b",
+    re.IGNORECASE,
+)
+"""gRPC's own words, too: the connection broke in the middle of the call. It gives that the status of a server which is
+not available for now, and which itself says anything else."""
+_UNAVAILABLE_REST_S = 60.0
+"""After UNAVAILABLE of the server itself: as long as Viam's own agent rests."""
 _QUOTA_REST_S = 300.0
 """After RESOURCE_EXHAUSTED that does not say how long: a rate or a quota."""
 _LONGEST_REST_S = 86400.0
@@ -40,6 +50,8 @@ def meaning(status: Status, host: str, *, sending: bool) -> Exception:
         return Refused(said)
     if code == UNAVAILABLE and (not sending or _NOBODY.search(status.text)):
         return Unreachable(f"no connection to {host}: {' '.join(status.text.split())}")
+    if code == UNAVAILABLE and not _BROKE_OFF.search(status.text):
+        return Later(said, _UNAVAILABLE_REST_S)
     if not sending and code == DEADLINE_EXCEEDED:
         return Unreachable(f"{host} does not answer")
     if code == UNAVAILABLE:
