@@ -60,14 +60,15 @@ class Delivery:
         tags = {payload.file: self._tag(payload.sha256) for payload in payloads}
         if source:
             tags.setdefault(source[0].file, self._tag("readings", source[0].sha256, f"{readings_hz:g}"))
-        found = self._uploads.stored(tuple(tags.values()))
+        found = self._uploads.stored(tuple(tags.values()), self._progress)
         return None if found is None else {file: found[tag] for file, tag in tags.items() if tag in found}
 
     def _look(self, tags: dict[str, str], readings: str) -> None:
         """Asks, in one question, for all that is not known to be there."""
         wanted = [tag for name, tag in tags.items() if self._accepted.get(name, {}).get("tag") != tag]
         if wanted:
-            self._there = self._uploads.stored((*wanted, readings) if readings else tuple(wanted)) or {}
+            asked = (*wanted, readings) if readings else tuple(wanted)
+            self._there = self._uploads.stored(asked, self._progress) or {}
 
     def _once(self, name: str, tag: str, send: Callable[[], str]) -> None:
         """Sends it, unless it is there."""
@@ -88,15 +89,16 @@ class Delivery:
         saved: dict[str, Any] = self._progress.state.get("readings", {})
         saved = saved if saved.get("tag") == whole else {}
         start, count = int(saved.get("samples", 0)), int(saved.get("count", 0))
-        if saved.get("sending", 0) > start and (stored := self._uploads.count(self._batch_tag(whole, start))):
-            start, count = int(saved["sending"]), count + stored
+        if saved.get("sending", 0) > start:
+            stored = self._uploads.count(self._batch_tag(whole, start), self._progress)
+            start, count = int(saved["sending"]) if stored else start, count + stored
         # nothing saved: from before the database was made anew, or of an earlier revision
-        doubtful = not saved and self._uploads.count(capture_tag(self._capture)) > 0
+        doubtful = not saved and self._uploads.count(capture_tag(self._capture), self._progress) > 0
         end = start
         for batch in batches(self._capture, source, rate_hz, start):
             self._progress.sent(0)  # a sign of life: it may be all questions and nothing sent
             tag, end = self._batch_tag(whole, batch.first), batch.end
-            stored = self._uploads.count(tag) if doubtful else 0
+            stored = self._uploads.count(tag, self._progress) if doubtful else 0
             if not stored:
                 doubtful = False  # they are sent in order
                 self._save(whole, batch.first, count, sending=batch.end)

@@ -39,10 +39,20 @@ class Batch:
     """SensorData, one a reading."""
 
 
+def shows(payload: Payload) -> bool:
+    """Whether it is a picture or a clip, in which there are no samples."""
+    if payload.media_type.startswith(("image/", "video/")):
+        return True
+    try:
+        return bool(getattr(format_module(payload.format), "PICTURES", False))
+    except LookupError:
+        return False
+
+
 def readable(capture: Capture, payloads: tuple[Payload, ...]) -> tuple[Payload, Format] | None:
     """The first of the payloads that can be read back as samples, with what reads it."""
     for payload in payloads:
-        if payload.media_type.startswith("image/"):
+        if shows(payload):
             continue
         try:
             return payload, format_module(payload.format).Settings().open()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from agent.targets import Failed, Receipt, Refused
+from agent.targets import Failed, Progress, Receipt, Refused
 from agent.targets import _viam_wire as wire
 from agent.targets._viam_uploads import Uploads
 
@@ -17,7 +17,7 @@ def remove(uploads: Uploads, tag: str, receipt: Receipt, *, readings: bool) -> S
         raise Refused(f"it was not delivered to part {uploads.part.id}")
     known = [str(each) for each in files.values()]
     stays = _files(uploads, tag, known)
-    there = uploads.counted(tag)
+    there = uploads.counted(tag, Progress())
     if there == 0 or (there is None and "readings" not in receipt):
         return stays
     organization = next((each.partition("/")[0] for each in known if each.count("/") > 1), "")
@@ -33,7 +33,7 @@ def remove(uploads: Uploads, tag: str, receipt: Receipt, *, readings: bool) -> S
     deleted = uploads.delete("DeleteTabularData", wire.tabular_deletion(organization, uploads.part.id, tag))
     if deleted > (there or 0):
         raise Failed(f"Viam says that it deleted {deleted} readings and not {there}: look what is left")
-    if left := uploads.counted(tag):
+    if left := uploads.counted(tag, Progress()):
         raise Failed(f"Viam still has {left} readings of {there}")
     return stays
 

@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 
-from agent.targets import Failed, Home, Unreachable
+from agent.targets import Failed, Home, Progress, Unreachable
 from agent.targets import _viam_wire as wire
+from agent.targets._alone import alone
 from agent.targets._credentials import Credentials, without
 from agent.targets._viam_calls import Calls, Line, Metadata, Silent, Status
 from agent.targets._viam_status import UNAUTHENTICATED, meaning
@@ -26,7 +27,8 @@ _EARLY_S = 60.0
 class Session:
     """Calls with a token; with another one, once, where the server does not know it any more. Safe for several threads.
 
-    Raises what a status means to a parcel; `ask` the Status itself where its caller wants to judge.
+    Each shows life on the `progress` of a delivery before it waits for the server. Raises what a status means to a
+    parcel; `ask` the Status itself where its caller wants to judge.
     """
 
     def __init__(self, line: Line, key: tuple[str, Credentials]) -> None:
@@ -40,21 +42,21 @@ class Session:
         self._told: deque[str] = deque(maxlen=8)
         """The last tokens, which an answer could repeat."""
 
-    def login(self) -> None:
+    def login(self, progress: Progress) -> None:
         """Gets a token, unless there is one."""
-        self._current()
+        self._current(progress)
 
-    def ask(self, path: str, request: bytes) -> bytes:
+    def ask(self, path: str, request: bytes, progress: Progress) -> bytes:
         """The answer to one question. Raises Status, whatever it is."""
-        return self._known(lambda metadata: self._calls.ask(path, request, metadata))
+        return self._known(lambda metadata: self._calls.ask(path, request, metadata), progress)
 
-    def send(self, path: str, request: bytes) -> bytes:
+    def send(self, path: str, request: bytes, progress: Progress) -> bytes:
         """The answer to one message that carries content."""
-        return self._sending(lambda metadata: self._calls.send(path, request, metadata))
+        return self._sending(lambda metadata: self._calls.send(path, request, metadata), progress)
 
-    def stream(self, path: str, messages: Callable[[], Generator[bytes, None, None]]) -> bytes:
+    def stream(self, path: str, messages: Callable[[], Generator[bytes, None, None]], progress: Progress) -> bytes:
         """The answer to many messages; `messages` makes them, from the first, for each try."""
-        return self._sending(lambda metadata: self._calls.stream(path, messages(), metadata))
+        return self._sending(lambda metadata: self._calls.stream(path, messages(), metadata), progress)
 
     def meaning(self, status: Status) -> Exception:
         """What the answer to a question means to a parcel."""
@@ -68,31 +70,34 @@ class Session:
         """Cuts what is under way; may be called twice, from any thread."""
         self._calls.close()
 
-    def _sending(self, call: Callable[[Metadata], bytes]) -> bytes:
+    def _sending(self, call: Callable[[Metadata], bytes], progress: Progress) -> bytes:
         try:
-            return self._known(call)
+            return self._known(call, progress)
         except Status as status:
             raise meaning(status, self._host, sending=True) from None
         except Silent:
             raise Failed(f"{self._host} fell silent") from None
 
-    def _known(self, call: Callable[[Metadata], bytes]) -> bytes:
-        token = self._current()
+    def _known(self, call: Callable[[Metadata], bytes], progress: Progress) -> bytes:
+        token = self._current(progress)
+        progress.sent(0)
         try:
             return call(_bearer(token))
         except Status as status:
             if status.code != UNAUTHENTICATED:
                 raise
-        return call(_bearer(self._current(refused=token)))
+        token = self._current(progress, refused=token)
+        progress.sent(0)
+        return call(_bearer(token))
 
-    def _current(self, refused: str = "") -> str:
+    def _current(self, progress: Progress, refused: str = "") -> str:
         """The token: a new one where there is none, it is about to end, or it is `refused`."""
-        with self._lock:
+        with alone(self._lock, progress):
             over = self._until_ns is not None and boottime_ns() > self._until_ns
             if self._token in ("", refused) or over:
                 self._token = ""
                 begun_ns = boottime_ns()
-                self._token = token = self._new_token()
+                self._token = token = self._new_token(progress)
                 self._told.append(token)
                 life_s = _life_s(token)
                 self._until_ns = None
@@ -100,9 +105,9 @@ class Session:
                     self._until_ns = begun_ns + int(max(life_s - _EARLY_S, life_s / 2) * 1e9)
             return self._token
 
-    def _new_token(self) -> str:
+    def _new_token(self, progress: Progress) -> str:
         try:
-            response = self._logged_in()
+            response = self._logged_in(progress)
         except Status as status:
             if status.code in _REJECTED:
                 raise Unreachable(f"{self._host} answers {status}; check the target's credentials") from None
@@ -115,16 +120,17 @@ class Session:
             raise Unreachable(f"the answer of {self._host} has no token; check the target's host: is it Viam's?")
         return token
 
-    def _logged_in(self) -> bytes:
+    def _logged_in(self, progress: Progress) -> bytes:
         try:
-            return self._authenticate()
+            return self._authenticate(progress)
         except Status as status:
             if status.code not in _REJECTED or not self._key.renewed():
                 raise
-        return self._authenticate()
+        return self._authenticate(progress)
 
-    def _authenticate(self) -> bytes:
+    def _authenticate(self, progress: Progress) -> bytes:
         """Without a token: a server that gets one refuses to give another."""
+        progress.sent(0)
         ((_, key),) = self._key.headers().items()
         return self._calls.ask(_AUTHENTICATE, wire.authenticate(self._key_id, "api-key", key), ())
 

@@ -70,12 +70,13 @@ class Uploads:
             content = b"".join(bytes(chunk) for chunk in verified(capture, payload, _CHUNK))
             request = wire.capture_upload(metadata, [wire.image(sensor, content)])
             progress.sent(len(content))  # before: what is stored then is known to be, whatever comes
-            response = self._session.send(f"{_SYNC}/DataCaptureUpload", request)
+            response = self._session.send(f"{_SYNC}/DataCaptureUpload", request, progress)
         else:
             head = wire.capture_head(metadata, sensor)
             response = self._session.stream(
                 f"{_SYNC}/StreamingDataCaptureUpload",
                 lambda: _stream(head, wire.capture_data, verified(capture, payload, _CHUNK), progress),
+                progress,
             )
         return _id(response)
 
@@ -101,28 +102,29 @@ class Uploads:
         )
         request = wire.capture_upload(metadata, contents)
         progress.sent(len(request))
-        _parsed(wire.uploaded, self._session.send(f"{_SYNC}/DataCaptureUpload", request))
+        _parsed(wire.uploaded, self._session.send(f"{_SYNC}/DataCaptureUpload", request, progress))
 
-    def stored(self, tags: tuple[str, ...]) -> dict[str, str] | None:
+    def stored(self, tags: tuple[str, ...], progress: Progress) -> dict[str, str] | None:
         """The ids of pictures and files that are there, by their tags; None where we may not ask."""
-        response = self._asked("BinaryDataByFilter", wire.binary_question(self.part.id, tags, _ENOUGH))
+        response = self._asked("BinaryDataByFilter", wire.binary_question(self.part.id, tags, _ENOUGH), progress)
         if response is None:
             return None
         found = _parsed(lambda response: list(wire.binary_answer(response)), response)
         return {tag: data_id for data_id, all_tags in found for tag in all_tags if tag in tags}
 
-    def count(self, tag: str) -> int:
+    def count(self, tag: str, progress: Progress) -> int:
         """How many readings with a tag are there; 0 where we may not ask."""
-        return self.counted(tag) or 0
+        return self.counted(tag, progress) or 0
 
-    def counted(self, tag: str) -> int | None:
+    def counted(self, tag: str, progress: Progress) -> int | None:
         """The same; None where we may not ask."""
-        response = self._asked("TabularDataByFilter", wire.tabular_question(self.part.id, (tag,)))
+        response = self._asked("TabularDataByFilter", wire.tabular_question(self.part.id, (tag,)), progress)
         return None if response is None else _parsed(wire.tabular_answer, response)
 
     def ids(self, tag: str) -> list[str] | None:
         """The ids of pictures and files with a tag, the first hundred; None where we may not ask."""
-        response = self._asked("BinaryDataByFilter", wire.binary_question(self.part.id, (tag,), _ENOUGH))
+        question = wire.binary_question(self.part.id, (tag,), _ENOUGH)
+        response = self._asked("BinaryDataByFilter", question, Progress())
         if response is None:
             return None
         return [data_id for data_id, _ in _parsed(lambda response: list(wire.binary_answer(response)), response)]
@@ -130,7 +132,7 @@ class Uploads:
     def content(self, data_id: str) -> bytes:
         """Of a picture or a file, in one piece, as Viam gives it. Refused where we may not ask."""
         try:
-            response = self._session.ask(f"{_DATA}/BinaryDataByIDs", wire.content_question(data_id))
+            response = self._session.ask(f"{_DATA}/BinaryDataByIDs", wire.content_question(data_id), Progress())
         except Status as status:
             if unasked(status):
                 raise Refused(f"BinaryDataByIDs: Viam answers {status}: may the API key read data?") from None
@@ -143,17 +145,17 @@ class Uploads:
     def delete(self, method: str, request: bytes) -> int:
         """How many were deleted. Refused where that is not for us."""
         try:
-            return _parsed(wire.deleted, self._session.ask(f"{_DATA}/{method}", request))
+            return _parsed(wire.deleted, self._session.ask(f"{_DATA}/{method}", request, Progress()))
         except Status as status:
             if unasked(status):
                 raise Refused(f"{method}: Viam answers {status}: may the API key delete data?") from None
             raise self._session.meaning(status) from None
 
-    def _asked(self, method: str, request: bytes) -> bytes | None:
+    def _asked(self, method: str, request: bytes, progress: Progress) -> bytes | None:
         if boottime_ns() < self._again_ns.get(method, 0):
             return None
         try:
-            return self._session.ask(f"{_DATA}/{method}", request)
+            return self._session.ask(f"{_DATA}/{method}", request, progress)
         except Status as status:
             if not unasked(status):
                 raise self._session.meaning(status) from None
@@ -171,7 +173,11 @@ class Uploads:
         self, metadata: wire.UploadMetadata, read: Callable[[], Iterator[bytes | memoryview]], progress: Progress
     ) -> str:
         head = wire.file_head(metadata)
-        return _id(self._session.stream(f"{_SYNC}/FileUpload", lambda: _stream(head, wire.file_data, read(), progress)))
+
+        def messages() -> Generator[bytes, None, None]:
+            return _stream(head, wire.file_data, read(), progress)
+
+        return _id(self._session.stream(f"{_SYNC}/FileUpload", messages, progress))
 
     def _file(self, capture: Capture, name: str, tags: Iterable[str]) -> wire.UploadMetadata:
         begun_ns = wall_ns(capture)

@@ -9,13 +9,14 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar
 
-from agent.capture import Capture
+from agent.capture import Capture, Payload
+from agent.formats import Format
 from agent.formats._extra import missing
 from agent.targets import Failed, Home, Later, Progress, Receipt, Refused, Unreachable, chosen
 from agent.targets._inventory import Held
 from agent.targets._viam_calls import Line
 from agent.targets._viam_delivery import Delivery
-from agent.targets._viam_readings import readable
+from agent.targets._viam_readings import readable, shows
 from agent.targets._viam_removal import remove
 from agent.targets._viam_session import session
 from agent.targets._viam_uploads import Part, Uploads, tag_of
@@ -123,14 +124,11 @@ class Viam:
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
         """Delivers payloads, readings and sidecar. The receipt has the id of each file, and how many readings."""
-        payloads = chosen(capture, self.formats)
-        source = readable(capture, payloads) if self._settings.samples != "files" else None
-        if self._settings.samples == "readings":
-            payloads = tuple(payload for payload in payloads if payload.media_type.startswith("image/"))
-            if not payloads and source is None:
-                raise Refused(
-                    f'{capture.name} has no payload that can be read back as samples here; samples = "files" takes it'
-                )
+        payloads, source = self._parted(capture)
+        if not payloads and source is None and self._settings.samples == "readings":
+            raise Refused(
+                f'{capture.name} has no payload that can be read back as samples here; samples = "files" takes it'
+            )
         progress.check()
         delivery = Delivery(self._uploads, capture, progress)
         try:
@@ -143,8 +141,8 @@ class Viam:
     def probe(self) -> list[str]:
         """Tries the key, and asks for what there is not."""
         with self._censored():
-            self._session.login()
-            stored = self._uploads.stored(("outbox:nothing",))
+            self._session.login(Progress())
+            stored = self._uploads.stored(("outbox:nothing",), Progress())
         found = [f"{self._settings.host} knows the API key {self._settings.key_id}"]
         if stored is None:
             return [*found, "the key may not read data: what was stored before an answer got lost will be sent again"]
@@ -154,10 +152,7 @@ class Viam:
         """Asks for the tags of each capture, which hold its hashes. Of readings, that all were taken."""
         with self._censored():
             for capture, _ in asked:
-                payloads = chosen(capture, self.formats)
-                source = readable(capture, payloads) if self._settings.samples != "files" else None
-                if self._settings.samples == "readings":
-                    payloads = tuple(payload for payload in payloads if payload.media_type.startswith("image/"))
+                payloads, source = self._parted(capture)
                 sent = {payload.file for payload in payloads}
                 found = Delivery(self._uploads, capture, Progress()).there(payloads, source, self._settings.readings_hz)
                 if found is None:
@@ -180,6 +175,16 @@ class Viam:
     def close(self) -> None:
         """Aborts what hangs and lets the connection go; may be called twice, from any thread."""
         self._session.close()
+
+    def _parted(self, capture: Capture) -> tuple[tuple[Payload, ...], tuple[Payload, Format] | None]:
+        """What is sent as it is, and what becomes readings. Pictures and clips are sent as they are in any case."""
+        payloads = chosen(capture, self.formats)
+        if self._settings.samples == "files":
+            return payloads, None
+        source = readable(capture, payloads)
+        if self._settings.samples == "readings":
+            payloads = tuple(payload for payload in payloads if shows(payload))
+        return payloads, source
 
     @contextlib.contextmanager
     def _censored(self) -> Iterator[None]:
