@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent.targets import Failed, Later, Refused
+from agent.targets import Failed, Later, Progress, Refused
 from tests.contracts.target import CONTENT, put
 from tests.moveshelf import of_subject, serving
 from tests.receiver import Fault
@@ -150,6 +150,57 @@ def test_the_store_is_not_told_the_key(far, capture):
         assert "authorization" not in request.headers
         assert request.headers["content-type"] == "application/octet-stream"
         assert int(request.headers["content-length"]) == request.body_bytes
+
+
+def test_another_file_of_that_name_is_not_taken_for_ours_and_stays(far, capture):
+    put(far.open(), capture)
+    payload, sidecar = capture.files
+    record = next(row["id"] for row in far.shelf.of_type("AdditionalData") if row["originalFileName"] == payload.name)
+    for other in (b"x" * len(payload.read_bytes()), payload.read_bytes()[:-1], payload.read_bytes() + b"x"):
+        far.store.contents[record] = other
+        with pytest.raises(Refused, match=f"another file of that name .{record}., with other content"):
+            put(far.open(), capture)
+        assert far.files() == {payload.name: other, sidecar.name: sidecar.read_bytes()}
+    far.store.contents[record] = payload.read_bytes()
+    assert "unread" not in far.open().put(capture, Progress())
+    far.all_there_once(capture)
+
+
+def test_what_is_too_large_to_be_compared_is_told_of(far, tmp_path, monkeypatch):
+    capture = of_subject(tmp_path / "captures", CONTENT)
+    monkeypatch.setattr("agent.targets._moveshelf_contents._COMPARED_BYTES", capture.payloads[0].size - 1)
+    put(far.open(), capture)
+    asked = len(far.store.requests)
+    later = capture.amended(labels={"activity": "running"})
+    later.write_sidecar()
+    far.cut(10)
+    state: dict = {}
+    with pytest.raises(Failed):
+        put(far.open(), later, state)
+    receipt = far.open().put(later, Progress(state=state))
+    assert receipt["unread"] == [capture.files[0].name], "also where that was found out in an earlier try"
+    sidecar = far.store.requests[asked:]
+    assert [request.method for request in sidecar] == ["GET", "PUT", "PUT"], "of the sidecar alone"
+    far.all_there_once(later)
+
+
+def test_what_the_store_does_not_give_back_is_told_of(far, capture):
+    put(far.open(), capture)
+    take = far.store.take
+    far.store.take = lambda *given: Fault(403) if given[0].method == "GET" else take(*given)
+    receipt = far.open().put(capture, Progress())
+    assert receipt["unread"] == [capture.files[0].name], "the sidecar was sent again"
+    far.all_there_once(capture)
+
+
+def test_a_store_in_trouble_is_asked_again(far, capture):
+    put(far.open(), capture)
+    take, far.store.take = far.store.take, lambda *given: Fault(503)
+    with pytest.raises(Failed, match="503"):
+        put(far.open(), capture)
+    far.store.take = take
+    put(far.open(), capture)
+    far.all_there_once(capture)
 
 
 def test_a_damaged_file_leaves_no_record(far, tmp_path):

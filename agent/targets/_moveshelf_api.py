@@ -1,22 +1,30 @@
 """Moveshelf's GraphQL: one question and its data, and every way of not getting it told apart."""
 
+import contextlib
 import dataclasses
 import json
 import threading
 import urllib.parse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from agent.targets import Failed, Home, Refused, Unreachable
+from agent.targets import Failed, Home, Progress, Refused, Unreachable
 from agent.targets._credentials import Credentials, short
+from agent.targets._listing import ANY, LONGEST, Listing, Overlong
 from agent.targets._transport import Answer, Body, Host, Line, judge
 
-_ANSWER_BYTES = 4 << 20
-"""Some thirty thousand subjects."""
+_ERROR_BYTES = 1 << 16
+"""As much is read of an answer that is no 2xx."""
+
+Each = tuple[tuple[str, ...], Callable[[dict[str, Any]], object]]
+"""Where in the data a list is, and what takes the things in it, which all have an id, one at a time."""
 
 
 class Api:
-    """One address and key, and the stores that it sends us to. Safe for several threads."""
+    """One address and key, and the stores that it sends us to. Safe for several threads.
+
+    Each request shows life on a delivery's `progress` before it waits for the server.
+    """
 
     def __init__(self, url: str, key_file: str, home: Home, line: Line) -> None:
         self.url = url
@@ -26,17 +34,18 @@ class Api:
         self._closed = False
         self._hosts: dict[str, Host] = {}
 
-    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+    def ask(self, query: str, progress: Progress, each: Each | None = None, **variables: Any) -> dict[str, Any]:
         """The data of the answer. One with errors has none, whatever its status and whatever else it holds.
 
-        Unreachable, Later, Failed as `judge`, but a 404 is the address's fault, and nothing is ever Refused.
+        Of a list that may have any length, `each` gets the rows as they come, and the data have none of them; what it
+        was given counts once this returns. Unreachable, Later, Failed as `judge`, but a 404 is the address's fault, and
+        nothing is ever Refused.
         """
         content = json.dumps({"query": query, "variables": variables}).encode()
         headers = {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        answer = self._post(headers, content)
+        answer, document = self._post(headers, content, progress, each)
         if answer.status == 401 and self._key.renewed():
-            answer = self._post(headers, content)
-        document = _json(answer)
+            answer, document = self._post(headers, content, progress, each)
         wrong = _errors(document)
         if wrong:
             answer = dataclasses.replace(answer, text=wrong)
@@ -51,10 +60,7 @@ class Api:
         match document:
             case {"data": dict(data)}:
                 return data
-        # what it says instead may be the names of people
-        if len(answer.text) >= _ANSWER_BYTES:
-            raise Failed(f"Moveshelf's answer is longer than {_ANSWER_BYTES} bytes")
-        raise Failed(f"the answer ({answer.status}) has no data: is it Moveshelf's?")
+        raise Failed(f"the answer ({answer.status}) has no data: is it Moveshelf's?")  # but maybe names of people
 
     def transfer(
         self,
@@ -63,10 +69,16 @@ class Api:
         headers: Mapping[str, str],
         body: Callable[[], Body],
         *,
-        answer_bytes: int = 4096,
+        progress: Progress,
         take: Callable[[bytes], object] | None = None,
     ) -> Answer:
         """One request to a store, at a signed address: without our key. Failed where the address is none for us."""
+
+        def taken(piece: bytes) -> None:
+            progress.sent(0)
+            if take is not None:
+                take(piece)
+
         try:
             parts = urllib.parse.urlsplit(url)
             good = bool(parts.hostname) and parts.scheme in ("https", urllib.parse.urlsplit(self.url).scheme)
@@ -74,7 +86,8 @@ class Api:
             good = False
         if not good or not url.isascii() or not url.isprintable() or " " in url or "@" in parts.netloc:
             raise Failed("Moveshelf sends us to an address that is none, or not a safe one")
-        return self._host(url).send(method, url, headers, body, answer_bytes=answer_bytes, take=take)
+        progress.sent(0)
+        return self._host(url).send(method, url, headers, body, take=taken if take else None)
 
     def hidden(self, text: str) -> str:
         """`text` without the key."""
@@ -88,9 +101,32 @@ class Api:
         for host in hosts:
             host.close()
 
-    def _post(self, headers: Mapping[str, str], content: bytes) -> Answer:
+    def _post(
+        self, headers: Mapping[str, str], content: bytes, progress: Progress, each: Each | None
+    ) -> tuple[Answer, Any]:
+        """The answer, and the document in it: None where it is none."""
+        path, keep = each or ((), lambda row: None)
+
+        def give(_: int, row: Any) -> None:
+            identity(row, "id")
+            keep(row)
+
+        def take(piece: bytes) -> None:
+            if each:  # of a mutation, what was done is to be known first
+                progress.sent(0)
+            with _read():
+                document.take(piece)
+
+        progress.sent(0)
+        document = Listing(("data", *path, ANY) if each else (), give)
         headers = {**headers, **self._key.headers()}
-        return self._host(self.url).send("POST", self.url, headers, lambda: _once(content), answer_bytes=_ANSWER_BYTES)
+        answer = self._host(self.url).send(
+            "POST", self.url, headers, lambda: _once(content), answer_bytes=_ERROR_BYTES, take=take
+        )
+        if not 200 <= answer.status < 300:
+            return answer, _json(answer)
+        with _read():
+            return answer, document.end()
 
     def _host(self, url: str) -> Host:
         origin = urllib.parse.urljoin(url, "/")
@@ -160,6 +196,17 @@ def _json(answer: Answer) -> Any:
         return json.loads(answer.text)
     except (ValueError, RecursionError):
         return None
+
+
+@contextlib.contextmanager
+def _read() -> Iterator[None]:
+    """What is wrong with a document as it is read; it is not shown, for there may be names of people in it."""
+    try:
+        yield
+    except Overlong:
+        raise Failed(f"Moveshelf's answer is longer than {LONGEST} bytes") from None
+    except (ValueError, RecursionError):
+        raise Failed("the answer has no data: is it Moveshelf's?") from None
 
 
 def _once(content: bytes) -> Body:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Callable, Sequence
 
 from agent.capture import Capture, Payload
@@ -28,9 +29,10 @@ class Document:
     size: int
     crc32c: str
     """In base64."""
+    sha256: str
     read: Callable[[], Body]
-    content: bytes | None = None
-    """Of the sidecar, which may be there in another revision; payloads never change."""
+    changes: bool = False
+    """The sidecar may be there in another revision; payloads never change."""
 
     @property
     def kind(self) -> str:
@@ -48,8 +50,11 @@ def documents(capture: Capture, payloads: Sequence[Payload], progress: Progress)
     content = sidecar_content(capture)
     checksum = Checksum()
     checksum.update(content)
-    found.append(Document(capture.sidecar.name, len(content), checksum.text(), lambda: _once(content), content))
-    return found
+    digest = hashlib.sha256(content).hexdigest()
+    sidecar = Document(
+        capture.sidecar.name, len(content), checksum.text(), digest, lambda: _once(content), changes=True
+    )
+    return [*found, sidecar]
 
 
 def _payload(capture: Capture, payload: Payload, progress: Progress) -> Document:
@@ -66,7 +71,7 @@ def _payload(capture: Capture, payload: Payload, progress: Progress) -> Document
             checksum.update(chunk)
             progress.sent(0)  # a large one takes its time
         crc32c = checksum.text()
-    return Document(payload.file, payload.size, crc32c, read)
+    return Document(payload.file, payload.size, crc32c, payload.sha256, read)
 
 
 def _once(content: bytes) -> Body:

@@ -4,14 +4,13 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import re
 import unicodedata
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from agent.capture import Capture
 from agent.targets import Home, Plan, Refused, placeholders
+from agent.targets._people import unnamed
 
 LEVELS = ("subject", "session", "condition", "trial")
 """Keys of a capture's metadata or labels, and options of the settings."""
@@ -63,11 +62,8 @@ class Names:
         return hashlib.sha256(json.dumps([project, *dataclasses.astuple(self)]).encode()).hexdigest()[:16]
 
     def hidden(self, text: str) -> str:
-        """`text` without the subject, should the server have repeated it as it is, or as JSON or a URL have it."""
-        name = self.subject
-        for form in (name, json.dumps(name)[1:-1], urllib.parse.quote(name), urllib.parse.quote(name, safe="")):
-            text = re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", "(subject)", text)
-        return text
+        """`text` without the subject, should the server have repeated it."""
+        return unnamed(text, (self.subject,))
 
 
 def as_name(value: object) -> str:

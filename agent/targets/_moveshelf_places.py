@@ -1,11 +1,11 @@
 """Subject, session and trial, each looked up before it is made, because nothing at Moveshelf is made only once."""
 
-import contextlib
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agent.targets import Failed, Progress, Refused, Unreachable
+from agent.targets._alone import alone
 from agent.targets._moveshelf_api import Api, identity, rows, within
 from agent.targets._moveshelf_names import Names, as_name
 
@@ -37,19 +37,20 @@ class Places:
         self._subjects: dict[str, str] = {}
         self._sessions: dict[tuple[str, str], str] = {}
 
-    def project(self) -> Project:
+    def project(self, progress: Progress) -> Project:
         """Its row: id and name. Unreachable where the key's user has none of this name or id."""
-        found = rows(self._api.ask(_PROJECTS), "viewer", "projects")
+        found = rows(self._api.ask(_PROJECTS, progress), "viewer", "projects")
         for row in found:
             if self._name in (row["id"], row.get("name")):
                 return row
         names = ", ".join(sorted(str(row.get("name")) for row in found)) or "none"
         raise Unreachable(f"the key's user has no project {self._name!r}; there is {names}")
 
-    def subjects(self, project: Project) -> tuple[list[dict[str, Any]], bool]:
-        """All of a project, each with id and name; and whether the key's user may make more."""
-        node = within(self._api.ask(_SUBJECTS, id=project["id"]), "node")
-        return rows(node, "patientsList"), node.get("canEdit") is not False
+    def subjects(self, project: Project, progress: Progress, keep: Callable[[dict[str, Any]], object]) -> bool:
+        """Gives all of a project to `keep`, each with id and name; whether the key's user may make more."""
+        data = self._api.ask(_SUBJECTS, progress, (("node", "patientsList"), keep), id=project["id"])
+        rows(data, "node", "patientsList")
+        return within(data, "node").get("canEdit") is not False
 
     def trial(
         self, names: Names, date: str | None, metadata: Mapping[str, Any], progress: Progress
@@ -58,7 +59,7 @@ class Places:
 
         `date` is the session's, `metadata` what to make the trial with, but for its path.
         """
-        with self._alone(progress):
+        with alone(self._lock, progress):
             try:
                 return self._trial(names, date, metadata, progress)
             except BaseException:
@@ -72,24 +73,24 @@ class Places:
         self, names: Names, date: str | None, metadata: Mapping[str, Any], progress: Progress
     ) -> tuple[dict[str, str], bool]:
         if self._project is None:
-            self._project = self.project()
+            self._project = self.project(progress)
         project = self._project
-        progress.sent(0)
-        subject = self._subjects.get(names.subject) or self._subject(project, names.subject)
+        subject = self._subjects.get(names.subject) or self._subject(project, names.subject, progress)
         self._subjects[names.subject] = subject
-        progress.sent(0)
-        session = self._sessions.get((subject, names.session)) or self._session(project, subject, names, date)
+        session = self._sessions.get((subject, names.session))
+        session = session or self._session((project, subject), names, date, progress)
         self._sessions[subject, names.session] = session
-        progress.sent(0)
         place = {"project": project["id"], "subject": subject, "session": session}
-        node = within(self._api.ask(_TRIALS, id=session), "node")
-        path = str(within(node, "projectPath"))
-        found = [
-            clip["id"]
-            for clip in rows(node, "clips")
-            if as_name(clip.get("title")) == names.trial and _condition(clip, path) == names.condition
-        ]
-        progress.sent(0)
+        titled: list[dict[str, Any]] = []
+
+        def keep(clip: dict[str, Any]) -> None:
+            if as_name(clip.get("title")) == names.trial:
+                titled.append(clip)
+
+        data = self._api.ask(_TRIALS, progress, (("node", "clips"), keep), id=session)
+        rows(data, "node", "clips")
+        path = str(within(data, "node", "projectPath"))
+        found = [clip["id"] for clip in titled if _condition(clip, path) == names.condition]
         if found:  # several are possible; then the same one each time
             return {**place, "trial": min(found)}, False
         inside = {
@@ -98,40 +99,42 @@ class Places:
             "allowUnlistedAccess": False,
         }
         clips = [{"clientId": "capture", "metadata": {**metadata, **inside}}]
-        data = self._api.ask(_MAKE_TRIAL, i={"project": _named(project), "clips": clips})
+        data = self._api.ask(_MAKE_TRIAL, progress, i={"project": _named(project), "clips": clips})
         response = within(data, "createClips", "response")
         if not isinstance(response, list) or len(response) != 1:
             raise Failed("Moveshelf's answer to one new trial is not about one")
         return {**place, "trial": identity(response[0], "mocapClip", "id")}, True
 
-    def _subject(self, project: Project, name: str) -> str:
-        found = [row["id"] for row in self.subjects(project)[0] if as_name(row.get("name")) == name]
+    def _subject(self, project: Project, name: str, progress: Progress) -> str:
+        found: list[str] = []
+
+        def keep(row: dict[str, Any]) -> None:
+            if as_name(row.get("name")) == name:
+                found.append(row["id"])
+
+        self.subjects(project, progress, keep)
         if len(found) > 1:
             raise Refused(f"the project has {len(found)} subjects of its subject's name: {', '.join(sorted(found))}")
         if found:
             return str(found[0])
-        data = self._api.ask(_MAKE_SUBJECT, p=_named(project), n=name)
+        data = self._api.ask(_MAKE_SUBJECT, progress, p=_named(project), n=name)
         return identity(data, "createPatient", "patient", "id")
 
-    def _session(self, project: Project, subject: str, names: Names, date: str | None) -> str:
-        found = [
-            row["id"]
-            for row in rows(self._api.ask(_SESSIONS, id=subject), "node", "sessions")
-            if as_name(row.get("projectPath")).strip("/").split("/")[1:2] == [names.session]
-        ]
+    def _session(self, of: tuple[Project, str], names: Names, date: str | None, progress: Progress) -> str:
+        """Finds or makes one `of` a project and a subject."""
+        project, subject = of
+        found: list[str] = []
+
+        def keep(row: dict[str, Any]) -> None:
+            if as_name(row.get("projectPath")).strip("/").split("/")[1:2] == [names.session]:
+                found.append(row["id"])
+
+        data = self._api.ask(_SESSIONS, progress, (("node", "sessions"), keep), id=subject)
+        rows(data, "node", "sessions")
         if found:
             return str(min(found))
-        data = self._api.ask(_MAKE_SESSION, p=_named(project), path=names.session_path, s=subject, d=date)
+        data = self._api.ask(_MAKE_SESSION, progress, p=_named(project), path=names.session_path, s=subject, d=date)
         return identity(data, "createSession", "session", "id")
-
-    @contextlib.contextmanager
-    def _alone(self, progress: Progress) -> Iterator[None]:
-        while not self._lock.acquire(timeout=1.0):
-            progress.sent(0)  # shows life, and notices the end
-        try:
-            yield
-        finally:
-            self._lock.release()
 
 
 def _named(project: Project) -> str:

@@ -1,19 +1,15 @@
 """The files of a trial: a record for each, its content put at the signed address that comes with it, and a look at what
 became of it, because a store that says 200 has accepted nothing yet."""
 
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.targets import Failed, Later, Progress, Refused
 from agent.targets._moveshelf_api import Api, identity, rows, within
+from agent.targets._moveshelf_contents import FILES, TRIAL, Row, is_complete, same
 from agent.targets._moveshelf_documents import Document
 from agent.targets._transport import Answer, Body, judge
 
-_TRIAL = (
-    "query($id:ID!){node(id:$id){...on MocapClip"
-    "{title projectPath description additionalData{id uploadStatus originalFileName originalDataDownloadUri}}}}"
-)
 _CREATE = "mutation($i:CreateAdditionalDataInput){createAdditionalData(input:$i){uploadUrl data{id}}}"
 _DELETE = "mutation($id:ID!){deleteAdditionalData(id:$id){ok}}"
 _UPDATE = "mutation($i:UpdateClipInput!){updateClip(clipData:$i){clip{id}}}"
@@ -27,25 +23,25 @@ _LOOKS, _LOOK_S, _REST_S = 100, 5.0, 300.0
 """So often it is looked whether a file is complete, after 5 s, 10, 20 ... 300 s: some eight hours. Then it is sent
 again."""
 
-Row = Mapping[str, Any]
-
 
 class Trial:
     """One trial during one `put`. `progress.state` has id, address and checksum of each record, so that a later `put`
     goes on with it: the same bytes put again at the same address are there once."""
 
-    def __init__(self, api: Api, trial: str, progress: Progress, *, empty: bool) -> None:
-        """`empty`: it was made just now."""
+    def __init__(self, api: Api, trial: str, documents: Sequence[Document], progress: Progress, *, empty: bool) -> None:
+        """`documents`: what is to be in it; `empty`: it was made just now."""
         self._api = api
         self._id = trial
+        self._documents = documents
         self._progress = progress
         self._kept: dict[str, dict[str, Any]] = {name: dict(kept) for name, kept in self._state("files", {}).items()}
         self._rows: dict[str, list[Row]] | None = {} if empty else None
         self._node: Row = {}
 
-    def deliver(self, documents: Sequence[Document]) -> dict[str, str]:
+    def deliver(self) -> dict[str, str]:
         """The id of each file's record, once all are complete. Later where they are still worked on there; Failed where
         some never will be, which are then sent again."""
+        documents = self._documents
         sent = [document.name for document in documents if self._bring(document)]
         if sent:
             self._progress.state["looks"] = 0
@@ -65,6 +61,11 @@ class Trial:
             self._clear(document)
         return {document.name: str(self._kept[document.name]["id"]) for document in documents}
 
+    @property
+    def unread(self) -> list[str]:
+        """Files that were there already and could not be compared: taken for ours by their names alone."""
+        return [each.name for each in self._documents if self._kept.get(each.name, {}).get("unread")]
+
     def describe(self, capture: str, metadata: Mapping[str, Any]) -> None:
         """Says anew what the trial is, where it was said of this capture (its uuid) and is another thing by now."""
         if self._rows is None:
@@ -73,24 +74,24 @@ class Trial:
         if capture in str(there) and there != metadata["description"]:
             # its name and path may have been changed by a person, and are given because it is not known what is kept
             stays = {key: self._node.get(key) for key in ("title", "projectPath")}
-            data = self._api.ask(_UPDATE, i={"id": self._id, "metadata": {**metadata, **stays}, "customOptions": None})
+            clip = {"id": self._id, "metadata": {**metadata, **stays}, "customOptions": None}
+            data = self._api.ask(_UPDATE, self._progress, i=clip)
             identity(data, "updateClip", "clip", "id")
 
     def _bring(self, document: Document) -> bool:
         """Whether the file had to be sent."""
-        self._progress.sent(0)
         kept = self._kept.get(document.name, {})
         there = self._named(document.name)
         mine = [row for row in there if row["id"] == kept.get("id") and kept.get("crc32c") == document.crc32c]
         mine = mine or self._adopted(document, there)
         if mine:
             kept = self._kept[document.name]
-            if kept.get("sent") or _complete(mine[0]):
+            if kept.get("sent") or is_complete(mine[0]):
                 return False
             if self._put(document, kept):
                 return True
         for row in there:  # of an earlier try, and nobody has the address any more
-            if not _complete(row):
+            if not is_complete(row):
                 self._delete(row["id"])
         kept = self._create(document)
         if not self._put(document, kept):
@@ -101,16 +102,24 @@ class Trial:
     def _adopted(self, document: Document, there: Sequence[Row]) -> list[Row]:
         """The record of a delivery that this one knows nothing of. Only a complete one: of any other, nobody can tell
         whether it has a content."""
-        for row in there:
-            if _complete(row) and (document.content is None or self._has(row, document.content)):
-                self._kept[document.name] = {"id": row["id"], "crc32c": document.crc32c, "sent": True}
+        whole = [row for row in there if is_complete(row)]
+        for row in whole:
+            ours = same(self._api, row, document, self._progress)
+            if ours is not False:
+                kept = {"id": row["id"], "crc32c": document.crc32c, "sent": True}
+                self._kept[document.name] = kept if ours else {**kept, "unread": True}
                 return [row]
+        if whole and not document.changes:
+            raise Refused(
+                f"{document.name}: its trial has another file of that name ({whole[0]['id']}), with other content"
+            )
         return []
 
     def _create(self, document: Document) -> dict[str, Any]:
         """A new record, committed before anything is sent to it."""
         data = self._api.ask(
             _CREATE,
+            self._progress,
             i={
                 "clipId": self._id,
                 "clientId": document.name,
@@ -138,7 +147,7 @@ class Trial:
         url = str(kept.get("url", ""))
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(document.size)}
         try:
-            answer = self._api.transfer("PUT", url, headers, body)
+            answer = self._api.transfer("PUT", url, headers, body, progress=self._progress)
             if answer.status in _OVER:
                 return False
             judge(answer)
@@ -166,14 +175,6 @@ class Trial:
             if row["id"] != self._kept[document.name]["id"]:
                 self._delete(row["id"])
 
-    def _has(self, row: Row, content: bytes) -> bool:
-        """Whether a complete record has this content."""
-        url = row.get("originalDataDownloadUri")
-        if not isinstance(url, str) or not url:
-            return False
-        answer = self._api.transfer("GET", url, {"Content-Length": "0"}, _nothing, answer_bytes=len(content) + 1)
-        return answer.status == 200 and answer.text.encode() == content
-
     def _named(self, name: str) -> list[Row]:
         if self._rows is None:
             self._look()
@@ -181,14 +182,18 @@ class Trial:
 
     def _look(self) -> None:
         """Asks for the records, by file name."""
-        node = self._api.ask(_TRIAL, id=self._id).get("node")
+        found: dict[str, list[Row]] = {document.name: [] for document in self._documents}
+
+        def keep(row: Row) -> None:
+            if (name := str(row.get("originalFileName"))) in found:
+                found[name].append(row)
+
+        node = self._api.ask(TRIAL, self._progress, (FILES, keep), id=self._id).get("node")
         if node is None:
             self._progress.save({"place": None, "files": {}})
             raise Failed("its trial has gone from Moveshelf; the next try looks for it by name")
-        found: defaultdict[str, list[Row]] = defaultdict(list)
-        for row in rows(node, "additionalData"):
-            found[str(row.get("originalFileName"))].append(row)
-        self._rows, self._node = dict(found), node
+        rows(node, "additionalData")
+        self._rows, self._node = found, node
 
     def _drop(self, document: Document, *, there: bool = True) -> None:
         """Deletes our record, whose content is not what it should be, and forgets it."""
@@ -198,7 +203,7 @@ class Trial:
         self._save(looks=0)
 
     def _delete(self, record: str) -> None:
-        if within(self._api.ask(_DELETE, id=record), "deleteAdditionalData", "ok") is not True:
+        if within(self._api.ask(_DELETE, self._progress, id=record), "deleteAdditionalData", "ok") is not True:
             raise Failed(f"Moveshelf does not delete its record {record}, which has no content or an old one")
 
     def _save(self, **more: Any) -> None:
@@ -206,30 +211,6 @@ class Trial:
 
     def _state(self, key: str, default: Any) -> Any:
         return self._progress.state.get(key, default)
-
-
-def complete(api: Api, trial: str) -> dict[str, str]:
-    """The ids of the files that a trial has, whole, by name; none where there is no such trial (any more)."""
-    return {str(row.get("originalFileName")): str(row["id"]) for row in _all_complete(api, trial)}
-
-
-def fetch(api: Api, trial: str, record: str, take: Callable[[bytes], object]) -> None:
-    """Gives the content of a trial's file to `take`."""
-    for row in _all_complete(api, trial):
-        if row["id"] == record:
-            url = identity(row, "originalDataDownloadUri")
-            judge(api.transfer("GET", url, {"Content-Length": "0"}, _nothing, take=take))
-            return
-    raise Failed(f"Moveshelf has no file {record} in the trial {trial} any more")
-
-
-def _all_complete(api: Api, trial: str) -> list[Row]:
-    node = api.ask(_TRIAL, id=trial).get("node")
-    return [row for row in rows(node, "additionalData") if _complete(row)] if node is not None else []
-
-
-def _complete(row: Row) -> bool:
-    return bool(row.get("uploadStatus") == "Complete")
 
 
 def _broken(status: str) -> bool:
@@ -243,7 +224,3 @@ def _stored_crc32c(answer: Answer) -> str:
         if name == "crc32c":
             return value
     return ""
-
-
-def _nothing() -> Body:
-    yield from ()

@@ -20,11 +20,12 @@ from agent.targets import (
 )
 from agent.targets._inventory import Held
 from agent.targets._moveshelf_api import Api
+from agent.targets._moveshelf_contents import complete, fetch
 from agent.targets._moveshelf_documents import documents
 from agent.targets._moveshelf_names import LEVELS, Names, clip_metadata, name_mistake, plan_mistakes
 from agent.targets._moveshelf_places import Places
 from agent.targets._moveshelf_removal import remove
-from agent.targets._moveshelf_trial import Trial, complete, fetch
+from agent.targets._moveshelf_trial import Trial
 from agent.targets._transport import Line
 from drivers.settings import check, option
 
@@ -116,7 +117,8 @@ class Moveshelf:
         self._places = Places(self._api, settings.project)
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
-        """Delivers payloads and sidecar. The receipt has ids: of project, subject, session, trial, and of each file."""
+        """Delivers payloads and sidecar. The receipt has ids: of project, subject, session, trial, and of each file;
+        `unread` names those that were there already and, too large, were not compared."""
         payloads = chosen(capture, self.formats)
         names = Names.of(capture, self._defaults, self._home)
         try:
@@ -128,21 +130,22 @@ class Moveshelf:
             place, made = (kept, False) if kept else self._places.trial(names, names.date(capture), metadata, progress)
             if not kept:
                 progress.save({"key": key, "place": place, "files": {}, "looks": 0})
-            trial = Trial(self._api, place["trial"], progress, empty=made)
-            done = trial.deliver(files)
+            trial = Trial(self._api, place["trial"], files, progress, empty=made)
+            done = trial.deliver()
             if not made:
                 trial.describe(capture.uuid, metadata)
         except (Refused, Later, Unreachable, Failed) as error:
             progress.check()  # what comes of cutting the connection is no fault
             error.args = tuple(names.hidden(self._api.hidden(str(text))) for text in error.args)
             raise
-        return {"url": self._api.url, **place, "files": done}
+        return {"url": self._api.url, **place, "files": done, **({"unread": trial.unread} if trial.unread else {})}
 
     def probe(self) -> list[str]:
         """Tries the key, finds the project, counts its subjects. Makes nothing."""
         try:
-            project = self._places.project()
-            subjects, editable = self._places.subjects(project)
+            project = self._places.project(Progress())
+            subjects: list[None] = []
+            editable = self._places.subjects(project, Progress(), lambda row: subjects.append(None))
         except (Later, Unreachable, Failed) as error:
             error.args = tuple(self._api.hidden(str(text)) for text in error.args)
             raise
