@@ -178,13 +178,15 @@ class SampleWriter:
     def _write_early(self, streams: Sequence[Stream], begun_ns: int) -> None:
         """A capture for itself of what slower streams brought before the next one begins, while the lead was silent.
 
-        What they brought before the recording began is only counted.
+        What they brought before the recording began, which waits for all of them, is no part of it.
         """
+        if not self._begun:
+            return
         freed = [(stream, block) for stream in streams for block in self._recent[stream.name].freed()]
         early = [(stream, block) for stream, block in freed if block.observed_ns < begun_ns]
         since_ns = min((block.observed_ns for _, block in early), default=begun_ns)
         take = None
-        if self._begun and begun_ns - since_ns > OVERLAP_NS:
+        if begun_ns - since_ns > OVERLAP_NS:
             take = self._takes.open([stream for stream in streams if any(stream is one for one, _ in early)], since_ns)
         for stream, block in early:
             if take is None or not take.fits(stream, block):
@@ -280,7 +282,7 @@ class SampleWriter:
         """Nothing follows: what no capture has is counted, but for what came in the last moment."""
         for recent in self._recent.values():
             free = recent.freed()
-            if free and (self._gathering or free[-1].observed_ns - free[0].observed_ns > OVERLAP_NS):
+            if self._begun and free and free[-1].observed_ns - free[0].observed_ns > OVERLAP_NS:
                 self._takes.unrecorded += sum(block.count for block in free)
             recent.settle_all()
 

@@ -190,7 +190,9 @@ def test_it_waits_for_all_streams_and_begins_without_one_that_stays_away(bench: 
     assert b.takes.unrecorded == 0
 
 
-def test_what_a_slower_stream_brought_before_the_fastest_began_is_counted(bench: Make) -> None:
+def test_what_a_slower_stream_brought_before_the_fastest_came_and_the_recording_began_is_no_part_of_it(
+    bench: Make,
+) -> None:
     b = bench({"slow": SLOW, "fast": FAST}, length_s=0)
     b.unplug("fast")
     b.run(4.0, "slow")
@@ -198,8 +200,9 @@ def test_what_a_slower_stream_brought_before_the_fastest_began_is_counted(bench:
     b.run(2.0, "slow", "fast")
     b.end()
     assert developed(b, "fast") == list(range(2000))
-    assert developed(b, "slow")[-200:] == list(range(400, 600))
-    assert b.takes.unrecorded == 400
+    assert set(developed(b, "slow")) >= set(range(400, 600))
+    assert len(b.finished) == 1
+    assert b.takes.unrecorded == 0
 
 
 def test_a_stream_that_comes_back_begins_a_new_capture_with_it(bench: Make) -> None:
