@@ -60,6 +60,12 @@ def test_all_arrive_in_one_request(far):
     assert sum(sent) > sum(capture.size for capture in captures)
 
 
+def test_no_more_goes_out_at_once_than_is_asked_for(far):
+    sent: list[int] = []
+    assert kinds(far.open().put_many(far.captures(5), Progress(advance=sent.append, piece_bytes=100))) == ["201"] * 5
+    assert max(sent) == 100
+
+
 def test_twice_is_there_once_and_a_later_revision_replaces_the_sidecar(far):
     captures = far.captures(3)
     target = far.open()

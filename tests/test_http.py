@@ -1,6 +1,7 @@
 import contextlib
 import email.utils
 import os
+import json
 import shutil
 import socket
 import ssl
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.targets import Failed, Home, Later, Refused, Stopped, Unreachable
+from agent.targets import Failed, Home, Later, Progress, Refused, Stopped, Unreachable
 from agent.targets._transport import retry_after_s
 from agent.targets.http import Http, Settings
 from drivers.settings import SettingsError
@@ -162,6 +163,46 @@ def test_an_address_that_changed_gets_everything(far, capture):
 
 @pytest.mark.parametrize(
     ("status", "meaning"),
+def amended(target: Http, capture, receipt) -> tuple[dict, int]:
+    """The receipt of a later revision, and the bytes that were sent for it."""
+    progress = Progress(receipt=json.loads(json.dumps(dict(receipt))))
+    return dict(target.put(capture, progress)), progress.sent_bytes
+
+
+@pytest.mark.parametrize(
+    "settings", [{"url": "/put/{file}"}, {"method": "POST", "url": "/post"}, {"method": "form", "url": "/form/{uuid}"}]
+)
+def test_a_later_revision_is_its_sidecar_alone(far, capture, settings):
+    target = far.open(**settings | {"url": far.receiver.url + settings["url"]})
+    receipt = target.put(capture, Progress())
+    for activity in ("running", "resting"):
+        capture = capture.amended(labels={"activity": activity})
+        capture.write_sidecar()
+        again, sent = amended(target, capture, receipt)
+        assert sent == len(capture.sidecar_bytes())
+        assert set(again["files"]) == set(receipt["files"])
+        receipt = again
+    elsewhere = far.open(**settings | {"url": far.receiver.url + "/elsewhere" + settings["url"]})
+    assert amended(elsewhere, capture, receipt)[1] > capture.size, "it is not there"
+
+
+@pytest.mark.parametrize("method", ["PUT", "form"])
+def test_no_more_goes_out_at_once_than_is_asked_for(far, capture, method):
+    """Else a low rate limit makes pauses that no server waits for."""
+    counts: list[int] = []
+    far.open(method=method).put(capture, Progress(advance=counts.append, piece_bytes=5000))
+    assert (max(counts), sum(counts)) == (5000, capture.size + capture.sidecar.stat().st_size)
+
+
+@pytest.mark.parametrize("method", ["PUT", "form"])
+def test_a_payload_that_is_another_one_by_now_is_sent_again(far, capture, tmp_path, method):
+    """One that is made for each delivery may be another after an upgrade."""
+    target = far.open(method=method, url=far.receiver.url + "/{name}")
+    receipt = target.put(capture, Progress())
+    other = make_capture(tmp_path / "again", CONTENT + b"more", name=capture.name, uuid=capture.uuid)
+    assert amended(target, other, receipt)[1] > other.size
+
+
     [
         (200, None),
         (201, None),

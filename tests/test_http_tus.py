@@ -2,7 +2,7 @@ import contextlib
 
 import pytest
 
-from agent.targets import Failed, Later, Refused, Unreachable
+from agent.targets import Failed, Later, Progress, Refused, Unreachable
 from agent.targets.http import Http
 from tests.captures import make_capture
 from tests.contracts.target import CONTENT, NetworkContract, put
@@ -191,6 +191,25 @@ def test_too_large_is_refused_and_a_locked_upload_is_not_yet(far, capture):
     with pytest.raises(Later) as later:
         put(far.open(), capture)
     assert later.value.after_s == 3
+
+
+def test_no_more_goes_out_at_once_than_is_asked_for(far, capture):
+    counts: list[int] = []
+    far.open().put(capture, Progress(advance=counts.append, piece_bytes=5000))
+    assert (max(counts), sum(counts)) == (5000, capture.size + capture.sidecar.stat().st_size)
+
+
+def test_a_later_revision_is_its_sidecar_alone(far, capture):
+    receipt = far.open().put(capture, Progress())
+    later = capture.amended(labels={"activity": "running"})
+    later.write_sidecar()
+    again = far.open().put(later, progress := Progress(receipt=receipt))
+    assert progress.sent_bytes == len(later.sidecar_bytes())
+    assert again["files"][capture.files[0].name] == receipt["files"][capture.files[0].name]
+    for known in again["files"].values():
+        known["url"] = far.receiver.url + "/elsewhere"
+    far.open().put(later, progress := Progress(receipt=again))
+    assert progress.sent_bytes > capture.size, "what was made elsewhere is not here"
 
 
 def test_a_server_that_forgot_a_part_is_asked_where_it_is(make, big):

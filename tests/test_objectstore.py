@@ -166,6 +166,46 @@ def test_a_key_that_may_only_write(far, capture, large):
     assert len(far.files()) == 4
 
 
+def test_a_later_revision_is_its_sidecar_alone(far, capture, large):
+    target = far.open(look=False, key="{uuid}/{file}")
+    for each in (capture, large):
+        receipt = target.put(each, Progress())
+        later = each.amended(labels={"activity": "running"})
+        later.write_sidecar()
+        again = target.put(later, progress := Progress(receipt=receipt))
+        assert progress.sent_bytes == len(later.sidecar_bytes())
+        assert again["files"][each.files[0].name] == receipt["files"][each.files[0].name]
+    target.put(later.amended(labels={}), progress := Progress(receipt={"files": ["another", "kind's"]}))
+    assert progress.sent_bytes > large.size, "nobody knows where it is"
+
+
+@pytest.mark.parametrize("content", [CONTENT, LARGE], ids=["whole", "parts"])
+def test_what_another_bucket_has_is_not_there(far, server, tmp_path, content):
+    capture = make_capture(tmp_path / "captures", content)
+    state: dict = {}
+    far.store.faults += [Fault(), *([Fault()] * 4 if content is LARGE else []), Fault(500)]
+    with pytest.raises(Failed, match="500"):
+        put(far.open(), capture, state)
+    assert list(far.files()) == [capture.files[0].name]
+    with Bucket(server) as other:
+        receipt = far.open(url=f"{other.url}/{other.name}").put(capture, Progress(state=dict(state)))
+        assert len(other.objects()) == 2, "payload and sidecar are in the same bucket"
+        with pytest.raises(Refused, match="was put elsewhere"):
+            far.open().remove(capture.uuid, receipt)
+        assert len(other.objects()) == 2
+
+
+def test_parts_in_another_bucket_are_no_parts(far, server, large):
+    state: dict = {}
+    far.store.faults += [Fault(), Fault(), Fault(500)]
+    with pytest.raises(Failed, match="500"):
+        put(far.open(), large, state)
+    with Bucket(server) as other:
+        put(far.open(url=f"{other.url}/{other.name}"), large, state)
+        assert len(other.asked("POST", UPLOAD)) == 1
+        assert len(other.objects()) == 2
+
+
 # Large files
 
 
@@ -250,6 +290,13 @@ def test_a_part_that_changes_between_hash_and_wire_is_an_attempt(far, large):
     with pytest.raises((Failed, Refused, Unreachable), match=r"XAmzContentSHA256Mismatch|changed"):
         far.open().put(large, Progress(advance=spoil))
     assert far.files() == {}
+
+
+def test_no_more_goes_out_at_once_than_is_asked_for(far, capture, large):
+    for each, most in ((capture, 5000), (large, 60_000)):
+        counts: list[int] = []
+        far.open().put(each, Progress(advance=counts.append, piece_bytes=most))
+        assert max(counts) == most
 
 
 def test_a_huge_file_has_larger_parts():

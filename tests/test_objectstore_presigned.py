@@ -74,6 +74,14 @@ def test_what_is_there_is_not_sent_again(far, capture):
     assert sum(request.method == "PUT" for request in far.store.requests) == 2
 
 
+def test_a_later_revision_is_its_sidecar_alone(far, capture):
+    receipt = far.open().put(capture, Progress())
+    later = capture.amended(labels={"activity": "running"})
+    later.write_sidecar()
+    far.open().put(later, Progress(receipt=receipt))
+    assert [question["media_type"] for question in far.store.questions] == ["text/csv", *["application/json"] * 2]
+
+
 def test_another_object_is_never_replaced(far, capture):
     key = f"bay 3/2026-11-21/{capture.files[0].name}"
     far.store.objects[key] = b"another"

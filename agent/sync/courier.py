@@ -70,10 +70,10 @@ class Courier:
         self._claimed: dict[int, Parcel] = {}  # everything leased: waiting or being uploaded
         self._uploads = Uploads(self._deliver, self._notice)
         self._most = max(_BATCH, self._bundle.captures) if self._bundle else _BATCH
-        self._ahead = 1 if self._bundle else delivery.connections  # groups in the queue, so that no thread waits
-        self._batch = delivery.connections
+        self._ahead = 1 if self._bundle else delivery.at_once  # groups in the queue, so that no thread waits
+        self._batch = delivery.at_once
         self._claimed_ns = self._renewed_ns = self._look_ns = 0
-        self._trouble = Trouble(max(4, delivery.connections), delivery.backoff_cap_s, jitter)
+        self._trouble = Trouble(max(4, delivery.at_once), delivery.backoff_cap_s, jitter)
         self._workers: tuple[Worker, ...] = ()
         self.paused = self._stopping = False
         self._record = Record()
@@ -82,7 +82,7 @@ class Courier:
     def start(self, failed: Callable[[str, BaseException], None]) -> tuple[Worker, ...]:
         """Starts the dispatcher. All its threads, of which those that upload start when they are needed."""
         dispatcher = Worker(f"{self.name} courier", self._dispatch, failed, silence_s=120.0)
-        self._workers = (dispatcher, *self._uploads.threads(self.name, self._delivery.connections, failed))
+        self._workers = (dispatcher, *self._uploads.threads(self.name, self._delivery.at_once, failed))
         dispatcher.start()
         return self._workers
 
@@ -214,7 +214,7 @@ class Courier:
         with self._lock:
             # claims grow while the threads empty them within a second; bundles, as long as there is more
             quick = self._bundle is not None or now - self._claimed_ns < 1_000_000_000
-            self._batch = min(self._most, self._batch * 2) if quick else self._delivery.connections
+            self._batch = min(self._most, self._batch * 2) if quick else self._delivery.at_once
             self._claimed_ns = now
             fresh = [parcel for parcel in parcels if parcel.id not in self._claimed]  # else only its lease had run out
             self._claimed.update((parcel.id, parcel) for parcel in parcels)
@@ -262,7 +262,7 @@ class Courier:
 
         worker.beat()
         if self._bundling is not None and len(group) > 1:
-            progress = Progress(stop=worker.stopping, advance=advance)
+            progress = Progress(stop=worker.stopping, advance=advance, piece_bytes=self._delivery.piece_bytes)
             results = attempt_many(
                 self.name, self._bundling, group, catalogue=self._catalogue, progress=progress, scratch=self._scratch
             )
@@ -272,7 +272,8 @@ class Courier:
             def store(state: dict[str, Any]) -> None:
                 self._outbox.progress(parcel, state)
 
-            progress = Progress(dict(parcel.progress), store, worker.stopping, advance=advance)
+            progress = Progress(dict(parcel.progress), parcel.receipt or {}, store, worker.stopping, advance=advance)
+            progress.piece_bytes = self._delivery.piece_bytes
             one = attempt(
                 self.name, self._target, parcel, catalogue=self._catalogue, progress=progress, scratch=self._scratch
             )

@@ -5,6 +5,10 @@ import dataclasses
 from agent.parcel import Backoff
 from drivers.settings import check, option
 
+_LEAST_KBPS = 7.0
+"""Each upload gets as much, as far as one may: servers close what says nothing for 20 s or more."""
+_PIECE = 1 << 16
+
 
 @dataclasses.dataclass(frozen=True)
 class Delivery:
@@ -61,6 +65,17 @@ class Delivery:
     @property
     def newest_first(self) -> bool:
         return self.order == "newest-first"
+
+    @property
+    def at_once(self) -> int:
+        """Uploads at once: fewer than `connections` where the rate limit gives too little for each."""
+        most = int(self.rate_limit_kbps / _LEAST_KBPS) if self.rate_limit_kbps else self.connections
+        return max(1, min(self.connections, most))
+
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes that go out without a pause: what the rate limit gives in a second, and not more than 64 KiB."""
+        return max(1, min(_PIECE, int(self.rate_limit_kbps * 1000))) if self.rate_limit_kbps else _PIECE
 
     @property
     def backoff(self) -> Backoff:

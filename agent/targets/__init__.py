@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import string
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,9 @@ from types import ModuleType
 from typing import Any, Protocol, runtime_checkable
 
 from agent.capture import Capture, Payload
+from agent.targets._templates import placeholders as placeholders
+from agent.targets._templates import placeholders_of as placeholders_of
+from agent.targets._templates import template_mistake as template_mistake
 
 Receipt = Mapping[str, Any]
 """What a target answers once a capture is there: JSON-able; ids, URLs, hashes.
@@ -61,10 +63,15 @@ class Progress:
     def save(self, state: Mapping[str, Any]) -> None:
         """Merges into `state` and commits it before returning."""
         self.state.update(state)
+    receipt: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the target answered to an earlier revision of the capture. Payloads never change: what lies where it would
+    go now, with the same hash, need not be sent again."""
         self.store(self.state)
 
     def sent(self, count: int) -> None:
         """Says that `count` more bytes went out: feeds the watchdog, the rate limit (it may sleep) and the meters.
+    piece_bytes: int = 1 << 16
+    """So much goes out without a pause: little, where a low rate limit would make one that no server waits for."""
 
         Raises Stopped when the daemon is stopping.
         """
@@ -81,6 +88,13 @@ class Progress:
 
 class Target(Protocol):
     """Where parcels go. `put` may be called by several threads at once; the target keeps no memory of deliveries.
+    def sending(self, chunk: bytes | memoryview) -> Iterator[memoryview]:
+        """A chunk in pieces, of each of which `sent` hears once it went out."""
+        for begin in range(0, len(chunk), self.piece_bytes):
+            piece = memoryview(chunk)[begin : begin + self.piece_bytes]
+            yield piece
+            self.sent(len(piece))
+
 
     Whether a fault is Unreachable or Failed decides who waits: the whole target, or this parcel alone.
     """
@@ -277,41 +291,3 @@ def sidecar_content(capture: Capture) -> bytes:
         if json.loads(content) == capture.document:
             return content
     return capture.sidecar_bytes()
-
-
-PLACEHOLDERS = ("device", "device_id", "date", "recording", "name", "file", "uuid", "format")
-"""What may stand in the braces of a layout or a URL; `name` is the capture's, `file` has the suffix."""
-
-
-def template_mistake(template: str) -> str:
-    """What is wrong with the braces of a layout or a URL; empty where nothing is."""
-    known = ", ".join(f"{{{name}}}" for name in PLACEHOLDERS)
-    try:
-        for _, field, spec, conversion in string.Formatter().parse(template):
-            if field is not None and (field not in PLACEHOLDERS or spec or conversion):
-                return f"{{{field}}} is not known; there is {known}"
-    except ValueError as error:
-        return f"{error}; there is {known}"
-    return ""
-
-
-def placeholders_of(template: str) -> tuple[str, ...]:
-    """Which placeholders a layout or URL has."""
-    return tuple({field for _, field, _, _ in string.Formatter().parse(template) if field is not None})
-
-
-def placeholders(capture: Capture, home: "Home", file: str, format: str) -> dict[str, str]:
-    """The value of each placeholder for one file of a capture, unquoted and unchecked."""
-    folder = capture.folder.name
-    dated = len(folder) == 10 and folder[4] == folder[7] == "-"
-    return {
-        "device": home.device,
-        "device_id": home.device_id,
-        # the folder's date, because that stays when a revision corrects the clock: the same address for good
-        "date": folder if dated else str(capture.document["start"]["wall_time"])[:10],
-        "recording": capture.recording,
-        "name": capture.name,
-        "file": file,
-        "uuid": capture.uuid,
-        "format": format,
-    }

@@ -76,9 +76,7 @@ class Bundles:
         def content() -> Body:
             progress.check()
             for slot in slots:
-                piece = self._filled(slot, holes)
-                yield piece
-                progress.sent(len(piece))
+                yield from progress.sending(self._filled(slot, holes))
             yield _END
 
         headers = {

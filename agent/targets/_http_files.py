@@ -40,8 +40,7 @@ class File:
         """Its bytes, and `progress` hears of each chunk that went out."""
         progress.check()
         for chunk in self.read():
-            yield chunk
-            progress.sent(len(chunk))
+            yield from progress.sending(chunk)
 
 
 class Addresses:

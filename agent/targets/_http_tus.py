@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent.targets import Failed, Later, Progress, Unreachable
-from agent.targets._http_files import CHUNK, File
+from agent.targets._http_files import File
 from agent.targets._http_server import Server
 from agent.targets._transport import Answer, Body, joined, judge, retry_after_s
 
@@ -136,10 +136,7 @@ def _pieces(file: File, offset: int, progress: Progress) -> Iterator[memoryview]
 
 def _body(piece: memoryview, progress: Progress) -> Body:
     progress.check()
-    for begin in range(0, len(piece), CHUNK):
-        chunk = piece[begin : begin + CHUNK]
-        yield chunk
-        progress.sent(len(chunk))
+    yield from progress.sending(piece)
 
 
 def _judge(answer: Answer) -> None:

@@ -56,18 +56,30 @@ class ObjectStore:
     content is Refused. Only a sidecar gives way, to a later revision of itself.
     """
 
-    def __init__(self, far: Far, store: Store, layout: Layout, *, home: Home, part_bytes: int, look: bool) -> None:
-        """`look` False: nothing is asked for, and whatever has the same key is replaced."""
+    def __init__(
+        self,
+        far: Far,
+        store: Store,
+        layout: Layout,
+        *,
+        place: Mapping[str, str],
+        home: Home,
+        part_bytes: int,
+        look: bool,
+    ) -> None:
+        """`place` tells this store from others in what is saved and in receipts. `look` False: nothing is asked for,
+        and whatever has the same key is replaced."""
         self.formats: tuple[str, ...] = ()
         self._far = far
         self._store = store
         self._layout = layout
+        self._place = place
         self._home = home
         self._part_bytes = part_bytes
         self._look = look
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
-        """Delivers payloads and sidecar. The receipt has key, ETag and version of each object."""
+        """Delivers payloads and sidecar. The receipt has place, key, sha256, ETag and version of each object."""
         payloads = chosen(capture, self.formats)
         progress.check()
         try:
@@ -120,7 +132,7 @@ class ObjectStore:
         if not isinstance(files, dict):
             raise Refused("its receipt names no objects")
         try:
-            keys = [str(file["key"]) for file in files.values()]
+            keys = [self._key(receipt, name) for name in files]
             found = {key: self._store.look(key) if self._look else None for key in keys}
             for key, there in found.items():
                 if there is not None and there.capture != capture:
@@ -144,9 +156,11 @@ class ObjectStore:
 
     def _payload(self, capture: Capture, payload: Payload, progress: Progress) -> Mapping[str, Any]:
         item = self._layout.item(capture, payload, self._home)
-        known = progress.state.get("files", {}).get(payload.file, {})
-        if known.get("key") == item.key:
-            return dict(known)  # taken in an earlier try
+        about = self._about(item)
+        for said in (progress.state, progress.receipt):
+            known = _file(said, payload.file)
+            if about.items() <= known.items():
+                return known  # taken in an earlier try, or with an earlier revision
         found = self._found(item)
         if found is not None:
             _same(item, found)
@@ -155,7 +169,7 @@ class ObjectStore:
             done = self._in_parts(self._store.in_parts, item, (capture, payload), progress)
         else:
             done = self._whole(item, lambda: whole_content(verified(capture, payload, CHUNK), progress))
-        done = {"key": item.key, **done}
+        done = {**about, **done}
         progress.save({"files": progress.state.get("files", {}) | {payload.file: done}, "upload": None})
         return done
 
@@ -166,9 +180,20 @@ class ObjectStore:
         if found is not None and found.capture != capture.uuid:
             raise Refused(f"{item.key} is there already, and is not this capture's sidecar")
         if found is not None and (found.revision > capture.revision or found.sha256 == item.sha256):
-            return {"key": item.key}
+            return self._about(item)
         version = "" if found is None else found.version
-        return {"key": item.key, **self._whole(item, lambda: whole_content(iter((content,)), progress), version)}
+        return {**self._about(item), **self._whole(item, lambda: whole_content(iter((content,)), progress), version)}
+
+    def _key(self, receipt: Receipt, name: str) -> str:
+        """Of a file that the receipt says is here. Refused where it says that it is elsewhere."""
+        file = _file(receipt, name)
+        if "key" not in file or any(file.get(about, here) != here for about, here in self._place.items()):
+            raise Refused(f"{name} was put elsewhere: {file.get('url')}")
+        return str(file["key"])
+
+    def _about(self, item: Item) -> dict[str, Any]:
+        """Where an object is, and what."""
+        return {**self._place, "key": item.key, "sha256": item.sha256}
 
     def _found(self, item: Item) -> Found | None:
         return self._store.look(item.key) if self._look else None
@@ -179,7 +204,7 @@ class ObjectStore:
     def _in_parts(self, store: InParts, item: Item, source: tuple[Capture, Payload], progress: Progress) -> Receipt:
         """One large object; each part that is there is remembered, and not sent again."""
         part_bytes = part_size(self._part_bytes, item.size)
-        about = {"key": item.key, "sha256": item.sha256, "part_bytes": part_bytes}
+        about = {**self._about(item), "part_bytes": part_bytes}
         saved = progress.state.get("upload") or {}
         if {name: saved.get(name) for name in about} != about:
             saved = {**about, "id": store.begin(item), "parts": []}
@@ -203,6 +228,13 @@ class ObjectStore:
         if found is not None and found.size not in (-1, item.size):
             raise Failed(f"{item.key} has {found.size} bytes there instead of {item.size}")
         return done
+
+
+def _file(said: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a saved state or a receipt has of one file."""
+    files = said.get("files")
+    known = files.get(name) if isinstance(files, dict) else None
+    return dict(known) if isinstance(known, dict) else {}
 
 
 def part_size(least: int, size: int) -> int:

@@ -147,8 +147,7 @@ def part_content(capture: Capture, payload: Payload, part: Part, progress: Progr
                 if not count:
                     raise Refused(f"{payload.file} has changed: it became shorter while it was read")
                 left -= count
-                yield buffer[:count]
-                progress.sent(count)
+                yield from progress.sending(buffer[:count])
     except FileNotFoundError:
         raise Refused(f"{payload.file} is gone from this device") from None
     except OSError as error:
@@ -159,8 +158,7 @@ def whole_content(chunks: Iterator[bytes | memoryview], progress: Progress) -> B
     """`chunks`, with a sign of life after each."""
     progress.check()
     for chunk in chunks:
-        yield chunk
-        progress.sent(len(chunk))
+        yield from progress.sending(chunk)
 
 
 def no_content() -> Body:

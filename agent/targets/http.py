@@ -188,7 +188,7 @@ class Http:
             raise Refused("what went as a form, in a bundle or as a resumable upload has no address of its own")
         try:
             for name, file in files.items():
-                url = self._server.own(str(file.get("url")))
+                url = self._server.own(str(file.get("url"))) if isinstance(file, dict) else ""
                 if not url:
                     raise Refused(f"{name} went to another server")
                 answer = self._server.request("DELETE", url, {})
@@ -209,16 +209,20 @@ class Http:
         return self._addresses.files(capture, self.formats)
 
     def _one_by_one(self, files: list[File], progress: Progress) -> Receipt:
-        accepted: dict[str, dict[str, Any]] = dict(progress.state.get("files", {}))
+        said, told = progress.receipt.get("files"), "upload" if self._method == "tus" else "status"
+        accepted: dict[str, dict[str, Any]] = {}
+        if isinstance(said, dict):  # else it went otherwise then: as a form, in a bundle, to a target of another kind
+            accepted = {name: done for name, done in said.items() if isinstance(done, dict)}
+        accepted |= progress.state.get("files", {})
         for file in files:
             done = accepted.get(file.name, {})
-            if (done.get("key"), done.get("url")) == (file.key, file.url):
-                continue  # taken in an earlier try, at this address
-            accepted[file.name] = {"url": file.url, "key": file.key}
+            if told in done and (done.get("sha256"), done.get("url")) == (file.sha256, file.url):
+                continue  # taken at this address, in an earlier try or with an earlier revision
+            accepted[file.name] = {"url": file.url, "sha256": file.sha256}
             if self._method == "tus":
-                accepted[file.name]["upload"] = self._tus.deliver(file, progress)
+                accepted[file.name][told] = self._tus.deliver(file, progress)
             else:
-                accepted[file.name]["status"] = self._send(file, progress).status
+                accepted[file.name][told] = self._send(file, progress).status
             if file is not files[-1]:
                 progress.save({"files": accepted})
         return {"files": {file.name: accepted[file.name] for file in files}}
@@ -239,7 +243,10 @@ class Http:
         boundary = f"capture-{uuid.uuid4().hex}"
         heads = []
         for file in files:
-            field = "sidecar" if file is files[-1] else "file"
+            field = "sidecar" if file is sidecar else "file"
+        at, sums, sidecar = files[0].url, {file.name: file.sha256 for file in files}, files[-1]
+        had = progress.receipt.get("sha256", {}) if progress.receipt.get("at") == at else {}
+        files = [file for file in files if file is sidecar or had.get(file.name) != file.sha256]
             place = f'form-data; name="{field}"; filename="{quoted(file.name)}"'
             lines = {"Content-Disposition": place, **file.headers()}
             text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
@@ -259,6 +266,6 @@ class Http:
             "Content-Length": str(size),
             "Idempotency-Key": f"{capture.uuid}/{capture.revision}",
         }
-        answer = self._server.request("POST", files[0].url, headers, form)
+        answer = self._server.request("POST", at, headers, form)
         accept(answer)
-        return {"url": answer.url, "status": answer.status, "files": [file.name for file in files]}
+        return {"url": answer.url, "at": at, "status": answer.status, "files": list(sums), "sha256": sums}

@@ -85,7 +85,13 @@ class Settings:
                 dialect = AMAZON if self.service == "s3" else GOOGLE
                 store = S3(requests, dialect, self.storage_class, self.checksums)
         target = ObjectStore(
-            far, store, self._layout, home=home, part_bytes=self.part_mib << 20, look=self.look or far is store
+            far,
+            store,
+            self._layout,
+            place={"url": self.url.rstrip("/"), "service": self.service},
+            home=home,
+            part_bytes=self.part_mib << 20,
+            look=self.look or far is store,
         )
         target.formats = self.formats
         return target
