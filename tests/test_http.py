@@ -1,7 +1,7 @@
 import contextlib
 import email.utils
-import os
 import json
+import os
 import shutil
 import socket
 import ssl
@@ -161,8 +161,6 @@ def test_an_address_that_changed_gets_everything(far, capture):
     assert f"/elsewhere/{capture.name}.csv" in far.receiver.files
 
 
-@pytest.mark.parametrize(
-    ("status", "meaning"),
 def amended(target: Http, capture, receipt) -> tuple[dict, int]:
     """The receipt of a later revision, and the bytes that were sent for it."""
     progress = Progress(receipt=json.loads(json.dumps(dict(receipt))))
@@ -203,6 +201,8 @@ def test_a_payload_that_is_another_one_by_now_is_sent_again(far, capture, tmp_pa
     assert amended(target, other, receipt)[1] > other.size
 
 
+@pytest.mark.parametrize(
+    ("status", "meaning"),
     [
         (200, None),
         (201, None),

@@ -55,23 +55,23 @@ class Progress:
 
     state: dict[str, Any] = dataclasses.field(default_factory=dict)
     """What `save` stored in an earlier try of this parcel."""
+    receipt: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the target answered to an earlier revision of the capture. Payloads never change: what lies where it would
+    go now, with the same hash, need not be sent again."""
     store: Callable[[dict[str, Any]], None] = lambda state: None
     stop: threading.Event = dataclasses.field(default_factory=threading.Event)
     sent_bytes: int = 0
     advance: Callable[[int], None] = lambda count: None
+    piece_bytes: int = 1 << 16
+    """So much goes out without a pause: little, where a low rate limit would make one that no server waits for."""
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Merges into `state` and commits it before returning."""
         self.state.update(state)
-    receipt: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """What the target answered to an earlier revision of the capture. Payloads never change: what lies where it would
-    go now, with the same hash, need not be sent again."""
         self.store(self.state)
 
     def sent(self, count: int) -> None:
         """Says that `count` more bytes went out: feeds the watchdog, the rate limit (it may sleep) and the meters.
-    piece_bytes: int = 1 << 16
-    """So much goes out without a pause: little, where a low rate limit would make one that no server waits for."""
 
         Raises Stopped when the daemon is stopping.
         """
@@ -79,6 +79,13 @@ class Progress:
         self.check()
         self.advance(count)
         self.check()
+
+    def sending(self, chunk: bytes | memoryview) -> Iterator[memoryview]:
+        """A chunk in pieces, of each of which `sent` hears once it went out."""
+        for begin in range(0, len(chunk), self.piece_bytes):
+            piece = memoryview(chunk)[begin : begin + self.piece_bytes]
+            yield piece
+            self.sent(len(piece))
 
     def check(self) -> None:
         """Raises Stopped when the daemon is stopping."""
@@ -88,13 +95,6 @@ class Progress:
 
 class Target(Protocol):
     """Where parcels go. `put` may be called by several threads at once; the target keeps no memory of deliveries.
-    def sending(self, chunk: bytes | memoryview) -> Iterator[memoryview]:
-        """A chunk in pieces, of each of which `sent` hears once it went out."""
-        for begin in range(0, len(chunk), self.piece_bytes):
-            piece = memoryview(chunk)[begin : begin + self.piece_bytes]
-            yield piece
-            self.sent(len(piece))
-
 
     Whether a fault is Unreachable or Failed decides who waits: the whole target, or this parcel alone.
     """

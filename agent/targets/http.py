@@ -241,12 +241,12 @@ class Http:
 
     def _form(self, capture: Capture, files: list[File], progress: Progress) -> Receipt:
         boundary = f"capture-{uuid.uuid4().hex}"
-        heads = []
-        for file in files:
-            field = "sidecar" if file is sidecar else "file"
         at, sums, sidecar = files[0].url, {file.name: file.sha256 for file in files}, files[-1]
         had = progress.receipt.get("sha256", {}) if progress.receipt.get("at") == at else {}
         files = [file for file in files if file is sidecar or had.get(file.name) != file.sha256]
+        heads = []
+        for file in files:
+            field = "sidecar" if file is sidecar else "file"
             place = f'form-data; name="{field}"; filename="{quoted(file.name)}"'
             lines = {"Content-Disposition": place, **file.headers()}
             text = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
