@@ -1,8 +1,8 @@
 """A Sparkplug B edge node: born with all its metrics, then telling what changes, dead by the broker's word.
 
 Rules of the Eclipse Sparkplug specification 3.0: the death is the connection's will and has the bdSeq of the birth;
-bdSeq counts connections, seq messages (a birth has 0), both to 255 and on from 0; births and data are QoS 0 and not
-kept by the broker; what was not in the birth needs another birth.
+bdSeq, an Int64, counts connections, seq messages (a birth has 0), both to 255 and on from 0; births and data are QoS 0
+and not kept by the broker; what was not in the birth needs another birth.
 """
 
 import logging
@@ -16,6 +16,7 @@ from agent.mqtt.sparkplug_payload import (
     BIRTH_DEATH,
     BOOLEAN,
     DOUBLE,
+    INT64,
     REBIRTH,
     STRING,
     UINT64,
@@ -114,7 +115,7 @@ class Node:
 
     def _tell_birth(self, connection: Connection, now: int) -> None:
         metrics = [
-            Metric(BIRTH_DEATH, UINT64, self._birth_death),
+            Metric(BIRTH_DEATH, INT64, self._birth_death),
             Metric(REBIRTH, BOOLEAN, False),
             *(born := list(self._metrics())),
         ]
@@ -145,7 +146,7 @@ class Node:
         return True
 
     def _death(self) -> bytes:
-        return payload([Metric(BIRTH_DEATH, UINT64, self._birth_death)], time_ms=self._now_ms())
+        return payload([Metric(BIRTH_DEATH, INT64, self._birth_death)], time_ms=self._now_ms())
 
     def _now_ms(self) -> int:
         return self._wall_ns() // 1_000_000

@@ -15,7 +15,7 @@ from agent.protobuf import FIXED64, fields, number, part, tag, text
 
 Value = bool | int | float | str | None
 
-UINT64, DOUBLE, BOOLEAN, STRING = 8, 10, 11, 12
+INT64, UINT64, DOUBLE, BOOLEAN, STRING = 4, 8, 10, 11, 12
 """Data types, of which a metric keeps its own until the next birth."""
 
 
@@ -69,7 +69,7 @@ def _metric(metric: Metric, time_ms: int, historical: bool) -> bytes:
 
 
 def _value(datatype: int, value: Value) -> bytes:
-    if datatype == UINT64:
+    if datatype in (INT64, UINT64):
         return number(11, int(value or 0))
     if datatype == DOUBLE:
         return tag(13, FIXED64) + struct.pack("<d", float(value or 0.0))

@@ -14,8 +14,8 @@ _FIELDS = {
     "PropertyValue": "1 type uint32, 2 is_null bool, 3 int_value uint32, 4 long_value uint64, 5 float_value float,"
     " 6 double_value double, 7 boolean_value bool, 8 string_value string",
 }
-_VALUES = {8: "long_value", 10: "double_value", 11: "boolean_value", 12: "string_value"}
-"""Where the value of a data type stands: UInt64, Double, Boolean, String."""
+_VALUES = {4: "long_value", 8: "long_value", 10: "double_value", 11: "boolean_value", 12: "string_value"}
+"""Where the value of a data type stands: Int64, UInt64, Double, Boolean, String."""
 
 
 def _payload_class() -> Any:
