@@ -254,7 +254,8 @@ def test_what_is_gone_is_named_once_with_its_platform_alone(database: Database) 
     assert message["components"]["stream-imu-rate"]["state_topic"]
 
 
-def test_the_machine_tells_load_temperature_and_what_throttles(tmp_path: Path) -> None:
+@pytest.mark.parametrize("soc", ["soc", "soc@107c000000"])
+def test_the_machine_tells_load_temperature_and_what_throttles(tmp_path: Path, soc: str) -> None:
     def put(path: str, text: str) -> None:
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
@@ -264,7 +265,7 @@ def test_the_machine_tells_load_temperature_and_what_throttles(tmp_path: Path) -
     assert set(nothing.values()) == {None}
     put("proc/stat", "cpu  100 0 100 700 100 0 0 0 0 0\ncpu0 1 1 1 1\n")
     put("sys/class/thermal/thermal_zone0/temp", "48312\n")
-    put("sys/devices/platform/soc/soc:firmware/get_throttled", "50005\n")
+    put(f"sys/devices/platform/{soc}/{soc}:firmware/get_throttled", "50005\n")
     machine.read()
     put("proc/stat", "cpu  130 0 100 760 110 0 0 0 0 0\n")
     assert machine.read() == {

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from agent.doctor import Finding, fail, ok, warn
 from agent.doctor.scene import Scene
-from agent.mqtt.machine import throttling
+from agent.mqtt.machine import THROTTLED, throttling
 
 _HOT_C = 80.0
 """Where a Pi begins to slow down."""
@@ -40,7 +40,7 @@ def temperature(scene: Scene) -> Iterator[Finding]:
 
 
 def _flags(scene: Scene) -> int | None:
-    for path in scene.glob("sys/devices/platform/soc*/soc*:firmware/get_throttled"):
+    for path in scene.glob(THROTTLED):
         return int(path.read_text(), 16)
     said = scene.run(["vcgencmd", "get_throttled"]) if scene.is_pi else None
     key, _, value = (said or "").strip().partition("=")

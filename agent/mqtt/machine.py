@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+THROTTLED = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
+"""Where the Raspberry Pi's firmware tells it, below the root: boards differ in what comes after soc."""
 _BITS = {
     0: "undervoltage",
     1: "frequency capped",
@@ -29,7 +30,7 @@ class Machine:
 
     def read(self) -> dict[str, Any]:
         """cpu_percent since the last call (of all cores together), temperature_c, and what throttles, now and ever."""
-        throttled = self._text(_THROTTLED)
+        throttled = next((self._text(path) for path in self._root.glob(THROTTLED)), None)
         flags = int(throttled, 16) if throttled else None
         millidegrees = self._text("sys/class/thermal/thermal_zone0/temp")
         return {
@@ -50,7 +51,7 @@ class Machine:
         spent = total - before[1]
         return round(100 * (1 - (idle - before[0]) / spent), 1) if spent > 0 else 0.0
 
-    def _text(self, path: str) -> str | None:
+    def _text(self, path: str | Path) -> str | None:
         try:
             return (self._root / path).read_text().strip() or None
         except OSError:
