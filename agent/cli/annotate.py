@@ -11,7 +11,7 @@ from agent.cli.place import existing, with_data_dir
 from agent.cli.show import matching
 from agent.control import CommandError
 from agent.database import DatabaseDamaged, OtherVersion
-from agent.folder import Busy
+from agent.folder import Busy, DataFolder
 
 
 @click.command
@@ -36,7 +36,8 @@ def annotate(data_dir: Path, capture: str, **said: Any) -> None:
     owed again to the targets that can amend.
     """
     try:
-        answer = amend(existing(data_dir), capture, **_arguments(said))
+        with DataFolder(existing(data_dir)).as_owner():  # a sidecar of root's would be of no use to the daemon
+            answer = amend(data_dir, capture, **_arguments(said))
     except (CommandError, Busy, ValueError, LookupError, OSError, DatabaseDamaged, OtherVersion) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{answer['capture']} has revision {answer['revision']} now")

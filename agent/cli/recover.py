@@ -17,7 +17,7 @@ from agent.config.errors import ConfigError
 from agent.database import Database
 from agent.developer import Developer
 from agent.finishing import Finishing
-from agent.folder import Busy, DataFolder
+from agent.folder import Busy, DataFolder, as_caller
 from agent.negative import NegativeError, NegativeReader
 from agent.outbox import Outbox
 from agent.rebuild import adopt
@@ -37,7 +37,8 @@ def recover(ctx: click.Context, files: tuple[Path, ...], config: Path, data: Pat
     """Make captures of negatives (what a recording in progress leaves), and of sidecars (.json) with their payloads.
 
     They are catalogued in the data folder and owed to the targets of their recording, as if they had just been
-    recorded; the FILES themselves stay. With --output, they only lie there.
+    recorded; the FILES themselves stay. With --output, they only lie there. As root what is made in a data folder
+    belongs to its owner.
     """
     failed = 0
     with ExitStack() as stack:
@@ -47,10 +48,14 @@ def recover(ctx: click.Context, files: tuple[Path, ...], config: Path, data: Pat
         else:
             place = data or configured_data_dir(config)
         known = None if output is not None else _known(config)
+        folder = DataFolder(place)
         try:
-            folder = stack.enter_context(DataFolder(place))
+            stack.enter_context(folder.as_owner())
+            stack.enter_context(folder)
         except Busy as busy:
             raise click.ClickException(f"{busy}: stop it, or recover to another folder with --output") from None
+        except OSError as error:
+            raise click.ClickException(str(error)) from None
         recovery = _Recovery(folder, known, stack)
         for file in files:
             try:
@@ -106,10 +111,11 @@ class _Recovery:
 
     def negative(self, file: Path) -> list[Capture]:
         """Develops a copy of a negative."""
-        NegativeReader(file)  # says what is wrong, where this is none
+        with as_caller():
+            NegativeReader(file)  # says what is wrong, where this is none
         copy = self._folder.recording / file.name
         if not copy.exists():
-            shutil.copyfile(file, copy)
+            _copy(file, copy)
         developer = Developer(
             folder=self._folder.recording,
             quarantine=self._folder.quarantine,
@@ -124,10 +130,21 @@ class _Recovery:
 
     def sidecar(self, file: Path) -> list[Capture]:
         """Finishes copies of a sidecar and its payloads."""
-        capture = Capture.load(file)
-        if damage := capture.damage():
-            raise ValueError(damage)
+        with as_caller():
+            capture = Capture.load(file)
+            if damage := capture.damage():
+                raise ValueError(damage)
         for path in capture.files:
             if path.parent != self._folder.recording:
-                shutil.copyfile(path, self._folder.recording / path.name)
+                _copy(path, self._folder.recording / path.name)
         return self._finishing.finish(adopt(self._folder.recording, quarantine=self._folder.quarantine))
+
+
+def _copy(path: Path, to: Path) -> None:
+    """Read as whoever called, written as whoever owns the data folder."""
+    with as_caller():
+        if to.exists() and to.samefile(path):
+            return
+        source = path.open("rb")
+    with source, to.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
