@@ -57,6 +57,23 @@ def test_the_example_configuration_of_the_readme_is_right(tmp_path: Path) -> Non
     assert set(load(config).recordings) == {"walk", "photos"}
 
 
+def test_the_broker_of_the_readme_announces_switches_and_buttons(tmp_path: Path) -> None:
+    from agent.config.loading import load
+    from agent.device import Device
+    from agent.mqtt.discovery import discovery
+    from agent.mqtt.topics import Topics
+
+    blocks = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (broker,) = [block for block in blocks if block.startswith("[mqtt]")]
+    config = tmp_path / "config.toml"
+    config.write_text(blocks[0] + broker)
+    settings = load(config).mqtt
+    assert settings is not None and settings.home_assistant
+    status = {"streams": {}, "recordings": {"walk": {}}, "targets": {}}
+    message = discovery(Topics("x", "ha"), Device("x", "0"), status, commands=settings.commands, picture=False)
+    assert {"recording-walk", "recording-walk-trigger", "sync"} <= message["components"].keys()
+
+
 def test_what_the_readme_says_of_recordings_and_buttons_can_be_configured(tmp_path: Path) -> None:
     from agent.config.loading import load
 
