@@ -151,6 +151,18 @@ class Misread(Fault):
         return self._content
 
 
+class Forbids(Fault):
+    """The broker ends the connection instead of taking a message on this topic."""
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic.encode()
+
+    def sent(self, packet: bytes) -> bytes:
+        if packet[0] >> 4 == PUBLISH and self._topic in packet:
+            raise Cut
+        return packet
+
+
 class Says(Fault):
     """What is published does not get through; instead, the client gets this packet for its `kind`."""
 

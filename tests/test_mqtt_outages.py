@@ -29,6 +29,7 @@ from agent.mqtt.settings import MqttSettings
 from agent.targets import Home
 from agent.worker import Worker
 from tests.mosquitto import Listener, Mosquitto, needs_mosquitto
+from tests.mqtt_line import Forbids, Line
 from tests.running import Running, sampling
 
 pytestmark = needs_mosquitto
@@ -237,6 +238,41 @@ def test_a_topic_that_may_not_be_written_is_one_line_and_holds_up_nothing_else(
     assert [line.partition(";")[0] for line in told] == [
         f"mqtt: the broker refuses {BASE}/event/stream/lost: Not authorized"
     ]
+
+
+def test_an_answer_that_ends_the_connection_goes_and_holds_up_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        Mosquitto(tmp_path / "broker") as broker,
+        broker.listener() as listener,
+        contextlib.closing(Line(broker.port)) as line,
+    ):
+        line.faults.extend(Forbids(f"{BASE}/response") for _ in range(20))
+        table = broker.table(version='"3.1.1"', host='"127.0.0.1"', port=str(line.port))
+        with serving(tmp_path, table) as service:
+            listener.first(f"{BASE}/status", state="online")
+            for count in (1, 2):
+                listener.publish(f"{BASE}/command/label", '{"labels": {}}')
+                service.until(lambda health, count=count: health["commands"]["answered"] == count)
+                all_come(listener, service.tell(50, 50 * count))
+                service.until(lambda health, count=count: health["refused"] == count and health["waiting"] == 0)
+            assert len(line.faults) == 17, "twice it was tried"
+            assert service.mqtt.health()["state"] == "connected"
+    told = [line for line in lines(caplog) if "refuses" in line]
+    assert told == [
+        f"mqtt: the broker refuses {BASE}/response: it ends the connection instead of an answer; allow writing it in"
+        " the broker's access list"
+    ]
+
+
+def test_where_a_stranger_wants_an_answer_mutes_no_event(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker", tls=True) as broker, broker.listener() as listener:
+        with serving(tmp_path, broker.table()) as service:
+            listener.first(f"{BASE}/status", state="online")
+            listener.publish(f"{BASE}/command/label", '{"labels": {}}', reply="event/stream/lost")
+            service.until(lambda health: health["refused"] == 1)
+            all_come(listener, service.tell(3))
 
 
 def test_a_subscription_that_the_broker_grants_and_ignores_is_noticed(

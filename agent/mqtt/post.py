@@ -37,7 +37,8 @@ class Post:
         now = self._now()
         if self._done and (len(self._done) >= _COMMIT_COUNT or now - self._done_ns > _COMMIT_S * 1e9):
             self.settle()
-        skip = {topic.removeprefix(self._below) for topic in self._permissions.refused()}
+        refused = self._permissions.refused()
+        skip = {topic.removeprefix(self._below) for topic in refused if topic.startswith(self._below)}
         if self._skipped - skip:  # some may be tried again: from the beginning, once nothing is under way
             if self._sent:
                 return
@@ -47,8 +48,11 @@ class Post:
         free = self._connection.free
         if free > 0:
             for message in self._queue.waiting(self._last, free, skip):
-                if not self._send(message):
+                if message.kind == "answer" and message.topic in refused:
+                    self._queue.refused(message.number)  # as where the broker says so, see _hear
+                elif not self._send(message):
                     break
+                self._last = message.number
 
     def settle(self) -> None:
         """Commits what the broker has acknowledged."""
@@ -68,7 +72,6 @@ class Post:
             self._queue.refused(message.number)
         else:
             self._sent[mid] = message
-        self._last = message.number
         return True
 
     def _hear(self) -> None:

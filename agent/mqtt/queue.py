@@ -80,12 +80,12 @@ class Queue:
         return row and (row[0], json.loads(row[1]))
 
     def waiting(self, after: int, count: int, but: Collection[str]) -> Sequence[Message]:
-        """Up to `count` messages behind number `after`, oldest first, but those of the topics `but`."""
+        """Up to `count` messages behind number `after`, oldest first, but no events of the topics `but`."""
         marks = ", ".join("?" * len(but))
         with self._database.reading() as connection:
             rows = connection.execute(
                 f"SELECT id, kind, topic, payload, correlation FROM queued_message"  # noqa: S608  question marks
-                f" WHERE id > ? AND topic NOT IN ({marks}) ORDER BY id LIMIT ?",
+                f" WHERE id > ? AND (kind = 'answer' OR topic NOT IN ({marks})) ORDER BY id LIMIT ?",
                 (after, *but, count),
             ).fetchall()
         return [Message(*row) for row in rows]
