@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-CONNECT, CONNACK, PUBLISH, PUBACK, DISCONNECT = 1, 2, 3, 4, 14
+CONNECT, CONNACK, PUBLISH, PUBACK, SUBACK, DISCONNECT = 1, 2, 3, 4, 9, 14
 
 
 class Line:
@@ -161,6 +161,34 @@ class Forbids(Fault):
         if packet[0] >> 4 == PUBLISH and self._topic in packet:
             raise Cut
         return packet
+
+
+class Holds(Fault):
+    """The broker's first word on a message comes when it is released."""
+
+    def __init__(self) -> None:
+        self.held, self.released = threading.Event(), threading.Event()
+
+    def came(self, packet: bytes) -> bytes:
+        if packet[0] >> 4 == PUBACK and not self.held.is_set():
+            self.held.set()
+            self.released.wait(20)
+        return packet
+
+
+class Deaf(Fault):
+    """Of what the client wants to hear, one is not granted, counted from 0, and nothing comes on another topic."""
+
+    def __init__(self, number: int, topic: str) -> None:
+        self._number, self._topic = number, topic.encode()
+
+    def came(self, packet: bytes) -> bytes:
+        if packet[0] >> 4 == PUBLISH and self._topic in packet:
+            return b""
+        if packet[0] >> 4 != SUBACK:
+            return packet
+        at = 5 + self._number  # MQTT 5, without properties
+        return packet[:at] + bytes((0x87,)) + packet[at + 1 :]
 
 
 class Says(Fault):

@@ -29,7 +29,7 @@ from agent.mqtt.settings import MqttSettings
 from agent.targets import Home
 from agent.worker import Worker
 from tests.mosquitto import Listener, Mosquitto, needs_mosquitto
-from tests.mqtt_line import Forbids, Line
+from tests.mqtt_line import Deaf, Forbids, Holds, Line, Slow
 from tests.running import Running, sampling
 
 pytestmark = needs_mosquitto
@@ -53,20 +53,34 @@ class Always(random.Random):
         return self._seconds
 
 
+class Ahead(Clock):
+    """A clock that a test may put forward."""
+
+    ahead_ns = 0
+
+    def boottime_ns(self) -> int:
+        return super().boottime_ns() + self.ahead_ns
+
+
 class Service:
     """The MQTT of a device of which nothing else is there."""
 
-    def __init__(self, database: Database, folder: Path, table: str, rest_s: float) -> None:
+    def __init__(
+        self, database: Database, folder: Path, table: str, rest_s: float, credentials: Path | None = None
+    ) -> None:
         settings, mistakes = read(MqttSettings, tomllib.loads(table)["mqtt"], "mqtt")
         assert settings is not None and not mistakes, mistakes
         self.queue = Queue(database, settings.queue_messages)
+        self.clock = Ahead()
+        self.streams: dict[str, Any] = {}
+        self.looked = 0
         self.mqtt = Mqtt(
             settings,
             device=Device("test", "00000001"),
-            home=Home("test", "00000001", folder),
+            home=Home("test", "00000001", folder, credentials),
             database=database,
             catalogue=Catalogue(database, folder),
-            clock=Clock(),
+            clock=self.clock,
             jitter=Always(rest_s),
         )
         self.mqtt.listen()
@@ -76,7 +90,10 @@ class Service:
 
     def obey(self, name: str, given: Mapping[str, Any]) -> Any:
         if name == "status":
-            return {**STATUS, "mqtt": self.mqtt.health()}
+            self.looked += 1
+            return {**STATUS, "streams": self.streams, "mqtt": self.mqtt.health()}
+        if name == "snapshot":
+            return {"AccelerometerX": 1.0}
         self.asked.append(name)
         if name not in ("label", "sync"):
             raise CommandError("not here")
@@ -98,10 +115,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, table: str, rest_s: float = 0.02) -> Iterator[Service]:
+def serving(folder: Path, table: str, rest_s: float = 0.02, *, credentials: Path | None = None) -> Iterator[Service]:
     with Database(folder / "agent.db", quarantine=folder / "quarantine") as database:
         database.rebuilt()
-        service = Service(database, folder, table, rest_s)
+        service = Service(database, folder, table, rest_s, credentials)
         try:
             yield service
         finally:
@@ -285,6 +302,91 @@ def test_a_subscription_that_the_broker_grants_and_ignores_is_noticed(
         assert service.mqtt.health()["state"] == "connected"
     (line,) = lines(caplog)
     assert f"no message on {BASE}/command/#, so no command will come" in line
+
+
+def test_birth_and_health_do_not_wait_for_what_has_piled_up(tmp_path: Path) -> None:
+    with Mosquitto(tmp_path / "broker") as broker, broker.listener() as listener:
+        with serving(tmp_path, broker.table(port="1")) as service:
+            expected = service.tell(300)
+        with serving(tmp_path, broker.table(health_every_s="3600.0")) as service:
+            all_come(listener, expected, 60)
+    topics = [message.topic for message in listener.messages]
+    before = topics[: topics.index(f"{BASE}/event/stream/lost")]
+    assert before == [f"{BASE}/status", f"{BASE}/command/probe", f"{BASE}/health"]
+
+
+def test_after_an_outage_it_is_online_before_what_has_piled_up(tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path / "broker") as broker,
+        broker.listener() as listener,
+        contextlib.closing(Line(broker.port)) as line,
+    ):
+        line.faults.append(Forbids("event-0"))
+        table = broker.table(host='"127.0.0.1"', port=str(line.port), health_every_s="3600.0")
+        with serving(tmp_path, table, rest_s=1) as service:
+            all_come(listener, service.tell(1, 1000))
+            all_come(listener, service.tell(300), 60)
+    topics = [message.topic.removeprefix(f"{BASE}/") for message in listener.messages]
+    first = topics.index("event/stream/lost")
+    before = topics[first + 1 : topics.index("event/stream/lost", first + 1)]
+    assert before == ["status", "status", "command/probe", "health"], "the last will, and what is live"
+
+
+def test_what_is_new_goes_in_the_midst_of_what_has_piled_up(tmp_path: Path) -> None:
+    with (
+        Mosquitto(tmp_path / "broker") as broker,
+        broker.listener() as listener,
+        contextlib.closing(Line(broker.port)) as line,
+    ):
+        line.faults.append(Slow())
+        table = broker.table(host='"127.0.0.1"', port=str(line.port), latest_every_s="0.1")
+        with serving(tmp_path, table) as service:
+            expected = service.tell(600)
+            listener.until(lambda message: message.topic == f"{BASE}/event/stream/lost")
+            service.streams = {"imu": {"state": "running", "reopened": 0}}
+            service.clock.ahead_ns = 3_000_000_000  # it is time to look
+            all_come(listener, expected, 60)
+    topics = [message.topic for message in listener.messages]
+    assert f"{BASE}/event/stream/lost" in topics[topics.index(f"{BASE}/stream/imu/latest") :]
+
+
+def test_a_question_to_oneself_that_has_not_gone_yet_is_not_missed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        Mosquitto(tmp_path / "broker") as broker,
+        broker.listener() as listener,
+        contextlib.closing(Line(broker.port)) as line,
+    ):
+        line.faults.append(slow := Holds())
+        with serving(tmp_path, broker.table(host='"127.0.0.1"', port=str(line.port))) as service:
+            assert slow.held.wait(10)
+            service.clock.ahead_ns = 60_000_000_000
+            slow.released.set()
+            listener.first(f"{BASE}/health")
+        assert lines(caplog) == []
+
+
+@pytest.mark.parametrize("topic", ["homeassistant/status", f"{BASE}/command/+"])
+def test_what_the_broker_does_not_let_it_hear_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, topic: str
+) -> None:
+    with Mosquitto(tmp_path / "broker") as broker, contextlib.closing(Line(broker.port)) as line:
+        asked = [f"{BASE}/command", f"{BASE}/command/+", "homeassistant/status"]
+        line.faults.append(Deaf(asked.index(topic), f"{BASE}/command/probe"))
+        table = broker.table(host='"127.0.0.1"', port=str(line.port), home_assistant='"homeassistant"')
+        with broker.listener() as listener, serving(tmp_path, table) as service:
+            listener.first(f"{BASE}/health")
+            for minutes in (1, 2):  # what is looked at again has been looked at after the first
+                looked = service.looked
+                service.clock.ahead_ns = minutes * 60_000_000_000
+                while service.looked == looked:
+                    time.sleep(0.02)
+    told = lines(caplog)
+    assert told[0] == (
+        f"mqtt: the broker does not let '' subscribe to {topic}: Not authorized; allow reading it in its access list"
+    )
+    assert [f"no message on {BASE}/command/#" in line for line in told[1:]] == [True] * ("+" not in topic)
 
 
 def test_a_broker_that_accepts_and_never_speaks_delays_no_end(tmp_path: Path) -> None:

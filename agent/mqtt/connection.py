@@ -54,8 +54,8 @@ class Connection:
         """`will` is (topic, payload, retain), which the broker publishes when this ends without `close`."""
         self.inbox: deque[Received] = deque()
         self.acknowledged: list[Acknowledged] = []
-        self.not_granted: list[str] = []
-        """Why subscriptions were not."""
+        self.not_granted: list[tuple[str, str]] = []
+        """(topic, why) of each subscription that was not."""
         self._settings = settings
         self._home = home
         self._permissions = permissions
@@ -65,6 +65,8 @@ class Connection:
         self._ended = ""
         self._log = ""
         self._outstanding: dict[int, str] = {}
+        self._asked: dict[int | None, list[str]] = {}
+        """Topics of each subscription that has no answer yet, by its number."""
         self._window = _WINDOW
         self._most_bytes = 1 << 28
 
@@ -118,9 +120,10 @@ class Connection:
         client = self._need()
         if self._settings.version == "5":
             options = SubscribeOptions(qos=1, retainAsPublished=True)
-            client.subscribe([(topic, options) for topic in topics])
+            _, mid = client.subscribe([(topic, options) for topic in topics])
         else:
-            client.subscribe([(topic, 1) for topic in topics])
+            _, mid = client.subscribe([(topic, 1) for topic in topics])
+        self._asked[mid] = topics
 
     @property
     def free(self) -> int:
@@ -134,6 +137,10 @@ class Connection:
         if not self._permissions.known(topic):
             return not self._outstanding
         return self.free > 0 and all(map(self._permissions.known, self._outstanding.values()))
+
+    def under_way(self, topic: str) -> bool:
+        """Whether something on this topic has no acknowledgement yet."""
+        return topic in self._outstanding.values()
 
     def publish(
         self, topic: str, payload: bytes, *, sure: bool, retain: bool = False, correlation: bytes | None = None
@@ -269,7 +276,8 @@ class Connection:
     def _subscribed(
         self, client: Client, data: Any, mid: int, reasons: list[ReasonCode], properties: Properties | None
     ) -> None:
-        self.not_granted += [str(reason) for reason in reasons if reason.is_failure]
+        topics = self._asked.pop(mid, [])
+        self.not_granted += [(topic, str(why)) for topic, why in zip(topics, reasons, strict=False) if why.is_failure]
 
     def _came(self, client: Client, data: Any, message: MQTTMessage) -> None:
         try:

@@ -89,6 +89,15 @@ class Live:
         """Sends it when its turn comes, unless the broker refuses it."""
         self._next.append((topic, payload, sure, retain))
 
+    @property
+    def goes_alone(self) -> bool:
+        """Whether what is about to go has to wait until nothing else is under way."""
+        return bool(self._next) and not self._permissions.known(self._next[0][0])
+
+    def under_way(self, topic: str) -> bool:
+        """Whether the broker has yet to take something on a topic."""
+        return self._connection.under_way(topic) or any(topic == each for each, *_ in self._next)
+
     def flush(self) -> None:
         """Sends what is about to go, as fast as the network takes it. Broken."""
         refused = self._permissions.refused()

@@ -31,8 +31,8 @@ class Post:
         self._done: list[int] = []
         self._done_ns = 0
 
-    def step(self) -> None:
-        """Strikes out what the broker has, sends what may be sent. Broken, DatabaseWaits."""
+    def step(self, *, holds: bool) -> None:
+        """Strikes out what the broker has, sends what may be sent, unless it `holds`. Broken, DatabaseWaits."""
         self._hear()
         now = self._now()
         if self._done and (len(self._done) >= _COMMIT_COUNT or now - self._done_ns > _COMMIT_S * 1e9):
@@ -46,7 +46,7 @@ class Post:
             self._last = 0
         self._skipped = skip
         free = self._connection.free
-        if free > 0:
+        if free > 0 and not holds:
             for message in self._queue.waiting(self._last, free, skip):
                 if message.kind == "answer" and message.topic in refused:
                     self._queue.refused(message.number)  # as where the broker says so, see _hear

@@ -164,8 +164,13 @@ class Mqtt:
         connection.subscribe([topics.command, f"{topics.command}/+", *filter(None, more)])
         if node is None:
             live.publish(topics.status, self._life("online", ""), sure=True, retain=True)
-        probe = Probe(connection, topics, now() + int(_PROBE_S * 1e9))
+        probe = Probe(connection, topics)
         live.publish(topics.probe, probe.token, sure=True)
+        # live first, as its birth is what others wait for; then in turn: neither keeps the other from a slow network
+        steps: list[Callable[[], None]] = [
+            lambda: post.step(holds=live.goes_alone),
+            lambda: self._step_live(live, connection),
+        ]
         second_ns, read = now(), 0
         try:
             while not worker.stopping.is_set():
@@ -181,8 +186,8 @@ class Mqtt:
                     elif not probe.heard(received) and topics.command_name(received.topic) is not None:
                         self._patiently(functools.partial(commands.take, received))
                         live.hurry()
-                probe.look(now(), self._settings.user)
-                self._patiently(lambda: self._tick(post, live, connection))
+                probe.look(now(), self._settings.user, under_way=live.under_way(topics.probe))
+                self._patiently(lambda: self._tick(steps))
                 if read >= _READ_PER_S and worker.wait(max(0.0, 1.0 - (now() - second_ns) / 1e9)):
                     break
                 if now() - second_ns >= 1_000_000_000:
@@ -194,9 +199,13 @@ class Mqtt:
         finally:
             self._patiently(post.settle)
 
-    def _tick(self, post: Post, live: Live, connection: Connection) -> None:
+    def _tick(self, steps: list[Callable[[], None]]) -> None:
         self._look()
-        post.step()
+        steps.reverse()
+        for step in steps:
+            step()
+
+    def _step_live(self, live: Live, connection: Connection) -> None:
         if self._node is None:
             live.step(self._status, self._wall_time())
         else:
@@ -270,10 +279,10 @@ class Probe:
     """A message to oneself on a command's topic: a broker whose ACL forbids reading it grants the subscription all the
     same, and brings nothing."""
 
-    def __init__(self, connection: Connection, topics: Topics, until_ns: int) -> None:
+    def __init__(self, connection: Connection, topics: Topics) -> None:
         self._topics = topics
         self._connection = connection
-        self._until_ns = until_ns
+        self._until_ns = 0
         self._open = True
         self.token = uuid.uuid4().hex.encode()
 
@@ -284,12 +293,20 @@ class Probe:
         self._open = False
         return True
 
-    def look(self, now: int, user: str) -> None:
-        """Says once what is wrong."""
-        for why in self._connection.not_granted:
-            log.error("mqtt: the broker does not let %r subscribe to %s/#: %s", user, self._topics.command, why)
-            self._open = False
+    def look(self, now: int, user: str, *, under_way: bool) -> None:
+        """Says once what is wrong. While it is `under_way` to the broker it cannot be back."""
+        for topic, why in self._connection.not_granted:
+            log.error(
+                "mqtt: the broker does not let %r subscribe to %s: %s; allow reading it in its access list",
+                user,
+                topic,
+                why,
+            )
+            if topic == f"{self._topics.command}/+":
+                self._open = False
         self._connection.not_granted.clear()
+        if under_way or not self._until_ns:
+            self._until_ns = now + int(_PROBE_S * 1e9)
         if self._open and now >= self._until_ns:
             self._open = False
             log.error(
