@@ -246,6 +246,14 @@ def certificates(folder: Path) -> None:
         issued.cert_chain_pems[0].write_to_path(folder / f"{name}.crt")
 
 
+def loaded(folder: Path, credentials: Path) -> Path:
+    """What LoadCredential=secrets:FOLDER makes of a folder's files."""
+    credentials.mkdir()
+    for path in folder.iterdir():
+        shutil.copy(path, credentials / f"secrets_{path.name}")
+    return credentials
+
+
 def check(name: str, document: Any) -> None:
     """As the published schema says."""
     jsonschema.Draft202012Validator(

@@ -1,4 +1,5 @@
 import contextlib
+import dataclasses
 import email.utils
 import json
 import os
@@ -17,6 +18,7 @@ from agent.targets.http import Http, Settings
 from drivers.settings import SettingsError
 from tests.captures import make_capture
 from tests.contracts.target import CONTENT, NetworkContract, put
+from tests.mosquitto import loaded
 from tests.receiver import Fault, Receiver
 
 TOKEN = "s3cret-token-0123456789"
@@ -375,6 +377,13 @@ def test_tls_with_own_ca_and_client_certificate(certificates, tmp_path, capture)
             put(far.open(), capture)
         with pytest.raises(Unreachable, match="cannot be used"):
             put(far.open(ca_file=str(tmp_path / "nowhere.pem")), capture)
+        far.home = dataclasses.replace(far.home, credentials=loaded(certificates, tmp_path / "credentials"))
+        named = {"ca_file": "ca.pem", "certificate_file": "client.pem", "key_file": "client.key"}
+        receiver.files.clear()
+        put(far.open(**named), capture)
+        assert far.files()[capture.files[0].name] == CONTENT
+        with pytest.raises(Unreachable, match=r"'nowhere\.pem' is in none of .*/secrets_nowhere\.pem"):
+            put(far.open(**named | {"ca_file": "nowhere.pem"}), capture)
         hanging, patient = far.hang(), far.open(**tls, **client, idle_timeout_s=60)
 
         def cut_off() -> None:

@@ -28,7 +28,7 @@ from agent.mqtt.service import Mqtt
 from agent.mqtt.settings import MqttSettings
 from agent.targets import Home
 from agent.worker import Worker
-from tests.mosquitto import Listener, Mosquitto, needs_mosquitto
+from tests.mosquitto import Listener, Mosquitto, loaded, needs_mosquitto
 from tests.mqtt_line import Deaf, Forbids, Holds, Line, Slow
 from tests.running import Running, sampling
 
@@ -205,6 +205,7 @@ def test_too_many_events_drop_the_oldest_and_that_is_counted_for_good(tmp_path: 
         ({"host": '"no.such.host.invalid"'}, False, "host is not known"),
         ({"cert_file": '"{folder}/passwords"'}, False, "cert_file or key_file is not what it should be"),
         ({"cert_file": '"{folder}/nothing.pem"'}, False, "cert_file: .*nothing.pem cannot be read"),
+        ({"cert_file": '"nothing.pem"'}, False, "secret 'nothing.pem' is in none of .*/nothing.pem"),
         ({}, True, "it may want another certificate"),
         ({"cert_file": '"{folder}/stale.crt"', "key_file": '"{folder}/stale.key"'}, True, "another certificate"),
     ],
@@ -235,6 +236,15 @@ def test_a_broker_that_wants_a_certificate_gets_it(tmp_path: Path) -> None:
     with Mosquitto(folder, tls=True, client_certificates=True) as broker:
         files = {"cert_file": f'"{folder}/client.crt"', "key_file": f'"{folder}/client.key"'}
         with serving(tmp_path, broker.table(**files)) as service:
+            service.until(lambda health: health["state"] == "connected")
+
+
+def test_certificate_key_and_authority_are_found_among_the_credentials(tmp_path: Path) -> None:
+    folder = tmp_path / "broker"
+    names = {"ca_file": "ca.crt", "cert_file": "client.crt", "key_file": "client.key", "password_file": "edge-password"}
+    with Mosquitto(folder, tls=True, client_certificates=True) as broker:
+        table = broker.table(**{option: f'"{name}"' for option, name in names.items()})
+        with serving(tmp_path, table, credentials=loaded(folder, tmp_path / "credentials")) as service:
             service.until(lambda health: health["state"] == "connected")
 
 

@@ -1,6 +1,7 @@
 """Captures as messages, with a real broker: acknowledged before they count, and never into the void."""
 
 import contextlib
+import dataclasses
 import json
 import socket
 import threading
@@ -17,7 +18,7 @@ from agent.targets.mqtt import Mqtt, Settings
 from drivers.settings import SettingsError
 from tests.captures import make_capture
 from tests.contracts.target import BIG, CONTENT, NetworkContract, put
-from tests.mosquitto import Listener, Mosquitto, needs_mosquitto
+from tests.mosquitto import Listener, Mosquitto, loaded, needs_mosquitto
 from tests.mqtt_line import (
     CONNECT,
     PUBLISH,
@@ -303,6 +304,10 @@ def test_tls_password_and_access_list(tmp_path: Path) -> None:
         secret = {"user": "edge", "password_file": f"{broker.folder}/edge-password"}
         good = {"tls": True, "ca_file": f"{broker.folder}/ca.crt", **secret}
         put(far.open(**good), capture)
+        assert far.files() == {path.name: path.read_bytes() for path in capture.files}
+        far.forget()
+        far.home = dataclasses.replace(far.home, credentials=loaded(broker.folder, tmp_path / "credentials"))
+        put(far.open(**good | {"ca_file": "ca.crt", "password_file": "edge-password"}), capture)
         assert far.files() == {path.name: path.read_bytes() for path in capture.files}
         (broker.folder / "wrong").write_text("not-the-secret")
         for settings, said in (

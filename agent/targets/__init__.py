@@ -124,8 +124,15 @@ class Home:
     credentials: Path | None = None
     """systemd's $CREDENTIALS_DIRECTORY."""
 
+    def path(self, name: str) -> Path:
+        """The file of a credential or secret; a path is as it is. Unreachable, which says where it looked."""
+        return Path(name) if "/" in name else self._found(name)[0]
+
     def secret(self, name: str) -> str:
         """The text of a credential or file called `name`, stripped. Unreachable, which says where it looked."""
+        return self._found(name)[1].strip()
+
+    def _found(self, name: str) -> tuple[Path, str]:
         places = [self.secrets / name]
         if self.credentials is not None:  # one credential, or a file of the folder that the unit loads as "secrets"
             places[:0] = [self.credentials / name, self.credentials / f"secrets_{name}"]
@@ -133,7 +140,7 @@ class Home:
             places = [Path(name)]
         for place in places:
             try:
-                return place.read_text().strip()
+                return place, place.read_text()
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, UnicodeDecodeError) as error:

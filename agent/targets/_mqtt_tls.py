@@ -2,24 +2,15 @@
 
 import ssl
 import uuid
-from pathlib import Path
 
 from agent.targets import Home
 
 
-def credential_path(home: Home, name: str) -> Path:
-    """Where a file of PEM is: a path as it is, a bare name among the credentials, else among the secrets."""
-    if "/" in name:
-        return Path(name)
-    places = [base / name for base in (home.credentials, home.secrets) if base is not None]
-    return next((place for place in places if place.exists()), places[0])
-
-
 def context(home: Home, *, ca_file: str, cert_file: str, key_file: str) -> ssl.SSLContext:
     """What verifies the broker and shows the certificate; files as TOML has them, empty: none. ValueError says what
-    cannot be used."""
+    cannot be used, Unreachable what is not there."""
     named = {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
-    files = {option: credential_path(home, name) if name else None for option, name in named.items()}
+    files = {option: home.path(name) if name else None for option, name in named.items()}
     for option, path in files.items():
         try:
             if path is not None:

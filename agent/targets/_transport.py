@@ -11,6 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
+from pathlib import Path
 from typing import Any
 
 import urllib3
@@ -19,6 +20,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent.targets import Failed, Later, Refused, Stopped, Unreachable
 from agent.targets._credentials import short
+from agent.targets._transport_tls import context
 
 Body = Generator[bytes | memoryview, None, None]
 
@@ -40,6 +42,8 @@ class Line:
     certificate_file: str = ""
     key_file: str = ""
     proxy: str = ""
+    find: Callable[[str], Path] = Path
+    """Where the file of a CA, certificate or key is."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +192,8 @@ class Host:
             "timeout": urllib3.Timeout(connect=line.connect_s, read=line.idle_s),
         }
         if secure:
-            options["ssl_context"] = _tls(line)
+            files = (line.ca_file, line.certificate_file, line.key_file)
+            options["ssl_context"] = context(*files, find=line.find)
         proxy = line.proxy or _environment_proxy(self.url)
         if proxy:
             login = urllib3.util.parse_url(proxy).auth
@@ -288,17 +293,6 @@ def _inner(error: BaseException) -> BaseException | None:
         return error.__cause__
     last = error.args[-1] if error.args else None
     return last if isinstance(last, BaseException) else None
-
-
-def _tls(line: Line) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=line.ca_file or None)
-        if line.certificate_file:
-            context.load_cert_chain(line.certificate_file, line.key_file or None)
-    except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(filter(None, (line.ca_file, line.certificate_file, line.key_file)))
-        raise Unreachable(f"the certificates ({files}) cannot be used: {error.strerror or error}") from None
-    return context
 
 
 def _environment_proxy(url: str) -> str:

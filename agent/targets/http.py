@@ -46,9 +46,11 @@ class Settings:
     password_file: str = option("its password: name of a credential or secret, or path of a file", "")
     header_name: str = option("name of a header that carries the secret, such as X-Api-Key", "")
     header_file: str = option("its value: name of a credential or secret, or path of a file", "")
-    ca_file: str = option("certificates (PEM) to trust instead of the system's", "")
-    certificate_file: str = option("client certificate (PEM)", "")
-    key_file: str = option("key of the client certificate (PEM), where it is not in the same file", "")
+    ca_file: str = option(
+        "certificates (PEM) to trust instead of the system's: name of a credential or secret, or path of a file", ""
+    )
+    certificate_file: str = option("client certificate (PEM), likewise", "")
+    key_file: str = option("key of the client certificate (PEM), likewise, where it is not in the same file", "")
     proxy: str = option("proxy URL; empty: http_proxy, https_proxy and no_proxy of the environment", "")
     connect_timeout_s: float = option("longest wait for a connection, seconds", 10.0, at_least=0.1, at_most=300)
     idle_timeout_s: float = option("longest wait without any progress, seconds", 30.0, at_least=0.1, at_most=600)
@@ -115,6 +117,7 @@ class Http:
             certificate_file=settings.certificate_file,
             key_file=settings.key_file,
             proxy=settings.proxy,
+            find=home.path,
         )
         credentials = Credentials(
             home,

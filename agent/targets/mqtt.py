@@ -39,9 +39,13 @@ class Settings:
     port: int = option("port of the broker; 0: 8883 with TLS, 1883 without", 0, at_least=0, at_most=65535)
     version: str = option("of the protocol: 5, or 3.1.1 for older brokers", "5", choices=("5", "3.1.1"))
     tls: bool = option("whether the connection is encrypted and the broker's certificate verified", True)
-    ca_file: str = option("the only authority that is trusted (PEM); empty: the system's", "")
-    cert_file: str = option("certificate that this device shows (PEM); empty: none", "")
-    key_file: str = option("private key of cert_file (PEM); empty: it is in cert_file", "")
+    ca_file: str = option(
+        "the only authority that is trusted (PEM: name of a credential or secret, or path of a file); empty: the"
+        " system's",
+        "",
+    )
+    cert_file: str = option("certificate that this device shows (PEM, likewise); empty: none", "")
+    key_file: str = option("private key of cert_file (PEM, likewise); empty: it is in cert_file", "")
     user: str = option("user name; empty: none", "")
     password_file: str = option("its password: name of a credential or secret, or path of a file", "")
     topic: str = option(
