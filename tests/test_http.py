@@ -257,6 +257,11 @@ def test_redirects_are_followed_on_the_same_host_only(far, capture):
     far.receiver.faults += [Fault(201, (("Location", "http://[/"),)), Fault(307, (("Location", "http://[/"),))]
     with pytest.raises(Unreachable, match=r"points to http://\["):
         put(far.open(), capture)
+    elsewhere = "http://127.0.0.1:1/x?X-Signature=abc&amp;b=1#key"
+    far.receiver.faults.append(Fault(308, (("Location", elsewhere),), text=f'<a href="{elsewhere}">moved</a>'))
+    with pytest.raises(Unreachable, match=r"points to http://127\.0\.0\.1:1/x;") as told:
+        put(far.open(), capture)
+    assert "abc" not in str(told.value) and "key" not in str(told.value)
     far.receiver.faults += [Fault(307, (("Location", "/round"),))] * 9
     with pytest.raises(Unreachable, match="307"):
         put(far.open(), capture)

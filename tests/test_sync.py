@@ -87,13 +87,24 @@ class House:
         sync.start(lambda thread, error: self.broken.append(f"{thread}: {error!r}"))
         return sync
 
-    def owe(self, count: int, *targets: str, content: Callable[[int], bytes] = lambda n: b"%d" % n) -> list[str]:
-        """Makes captures that are owed to these targets; their names."""
-        captures = [make_capture(self.folder / "captures", content(n), name=f"capture{n:04d}") for n in range(count)]
+    def owe(
+        self, count: int, *targets: str, content: Callable[[int], bytes] = lambda n: b"%d" % n, first: int = 0
+    ) -> list[str]:
+        """Makes captures that are owed to these targets; their names, which count from `first`."""
+        numbers = range(first, first + count)
+        captures = [make_capture(self.folder / "captures", content(n), name=f"capture{n:04d}") for n in numbers]
         with self.database.transaction(durable=True) as connection:
             self.catalogue.add(connection, captures)
             self.outbox.owe(connection, [(capture.uuid, capture.size, targets) for capture in captures])
         return [capture.name for capture in captures]
+
+    def amend(self, name: str, *targets: str) -> None:
+        """Labels the capture of that name anew, which owes it again to these targets."""
+        self.catalogue.amend(
+            self.catalogue.entry(name).uuid,
+            lambda document: {"labels": {**document["labels"], "revision": document["revision"] + 1}},
+            lambda connection, capture: self.outbox.amend(connection, capture.uuid, capture.revision, targets),
+        )
 
     def states(self, target: str) -> dict[str, str]:
         """State of each parcel of a target, by the name of its capture."""
@@ -347,6 +358,106 @@ def test_progress_survives_an_interruption(house):
     assert seen == [{}, {"part": 1}, {"part": 2}]
 
 
+def test_captures_that_are_worked_on_there_are_no_trouble(house):
+    captures = house.owe(40, "lab")
+    states: set[str] = set()
+
+    def answer(name, progress):
+        states.add(sync.health()["lab"]["state"])
+        if target.asked.count(name) < 3:
+            raise Later("it reads that", 0.05, pending=True)
+
+    target = Scripted(answer)
+    sync = house.sync(lab=(target, {"connections": 4}))
+    house.until(lambda: sync.health()["lab"]["owed"] == 0)
+    assert Counter(target.asked) == dict.fromkeys(captures, 3)
+    health = sync.health()["lab"]
+    assert states == {"sending"}
+    assert (health["retried"], health["error"], health["failing_since_s"]) == (0, "", None)
+
+
+def test_what_is_worked_on_shows_that_the_target_is_back(house):
+    house.owe(1, "lab")
+
+    def answer(name, progress):
+        if len(target.asked) == 1:
+            raise Unreachable("no route")
+        raise Later("it reads that", 60.0, pending=True)
+
+    target = Scripted(answer)
+    sync = house.sync(lab=target)
+    house.until(lambda: len(target.asked) == 2 and target.at_once == 0)
+    house.until(lambda: sync.health()["lab"]["state"] != "unreachable")
+
+
+def test_a_wrong_address_parks_nothing(house):
+    captures = house.owe(100, "lab")
+    with Receiver() as receiver:
+        receiver.fault = lambda path: Fault(404, text="no such folder")
+        lab = Http(url=receiver.url + "/{file}").open(house.home)
+        sync = house.sync(lab=(lab, {"connections": 4}))
+
+        house.until(lambda: sync.health()["lab"]["state"] == "failing")
+        assert len(receiver.requests) <= 12, "then it rests, and does not try all of them"
+
+        def push() -> int:
+            courier = sync._couriers["lab"]
+            courier._trouble.again_ns = 0  # rests are not what is tested
+            courier.wake()
+            return len(receiver.requests)
+
+        house.until(lambda: push() > 40)
+        health = sync.health()["lab"]
+        assert (health["refused"], health["owed"], health["state"]) == (0, 100, "failing")
+        assert "no such folder" in health["error"]
+        del receiver.fault
+        sync.sync_now()
+        house.until(lambda: sync.health()["lab"]["owed"] == 0)
+    assert sync.health()["lab"]["delivered"] == len(captures)
+
+
+def test_a_capture_that_alone_is_told_so_is_refused_in_the_end(house):
+    captures = house.owe(30, "lab")
+    wrong = {f"/{name}.csv" for name in captures[:3]}
+    with Receiver() as receiver:
+        receiver.fault = lambda path: Fault(409, text="another one is there") if path in wrong else Fault()
+        sync = house.sync(lab=Http(url=receiver.url + "/{file}").open(house.home))
+        house.until(lambda: sync.health()["lab"]["owed"] == 0)
+        sync.stop()
+    asked = Counter(request.path for request in receiver.requests)
+    assert {path: asked[path] for path in wrong} == dict.fromkeys(wrong, 3)
+    refused = house.outbox.list("lab", "refused")
+    assert names(refused) == captures[:3]
+    assert {"another one is there" in parcel.error for parcel in refused} == {True}
+
+
+def test_captures_that_come_one_by_one_to_a_wrong_address_are_trouble_too(house):
+    """None waits for another to be told the same: what was refused before counts."""
+
+    def answer(name, progress):
+        raise Refused("404", doubtful=True)
+
+    sync = house.sync(lab=Scripted(answer))
+    house.owe(4, "lab")
+    sync.wake()
+    house.until(lambda: sync.health()["lab"]["refused"] == 4)
+    house.owe(4, "lab", first=4)
+    sync.wake()
+    house.until(lambda: sync.health()["lab"]["state"] == "failing")
+    assert sync.health()["lab"]["refused"] == 4
+
+
+def test_a_later_revision_comes_with_the_receipt_of_the_earlier_one(house):
+    (name,) = house.owe(1, "lab")
+    seen: list[dict] = []
+    sync = house.sync(lab=Scripted(lambda name, progress: seen.append(dict(progress.receipt))))
+    house.until(lambda: house.states("lab") == {name: "delivered"})
+    house.amend(name, "lab")
+    sync.wake()
+    house.until(lambda: len(seen) == 2)
+    assert seen == [{}, {"name": name}]
+
+
 def test_pause_and_resume(house):
     captures = house.owe(50, "lab", "nas")
     begun, go = threading.Event(), threading.Event()
@@ -515,6 +626,33 @@ def test_the_rate_limit_is_one_for_all_uploads_and_ends_with_stop(house):
     begun = time.monotonic()
     sync.stop()
     assert time.monotonic() - begun < 2
+
+
+def test_a_low_rate_limit_is_not_shared_by_more_uploads_than_servers_wait_for(house):
+    house.owe(6, "lab")
+    pieces: set[int] = set()
+
+    def answer(name, progress):
+        pieces.update(map(len, progress.sending(bytes(900))))
+        time.sleep(0.02)
+
+    target = Scripted(answer)
+    sync = house.sync(lab=(target, {"rate_limit_kbps": 15.0}))
+    house.until(lambda: sync.health()["lab"]["owed"] == 0)
+    assert target.most_at_once == 2
+    assert pieces == {900}
+
+
+def test_what_a_rate_limit_leaves_for_each_upload():
+    assert (Delivery().at_once, Delivery().piece_bytes) == (8, 1 << 16)
+    for limit_kbps, at_once, piece_bytes in ((1000, 8, 1 << 16), (40, 5, 40_000), (5, 1, 5000), (0.0001, 1, 1)):
+        delivery = Delivery(rate_limit_kbps=limit_kbps)
+        assert (delivery.at_once, delivery.piece_bytes) == (at_once, piece_bytes)
+    assert Delivery(connections=2, rate_limit_kbps=1000).at_once == 2
+    counts: list[int] = []
+    progress = Progress(advance=counts.append, piece_bytes=300)
+    assert b"".join(progress.sending(bytes(range(200)) * 4)) == bytes(range(200)) * 4
+    assert counts == [300, 300, 200]
 
 
 def test_pace_counts_nothing_twice():

@@ -10,9 +10,13 @@ from agent.capture import Capture
 from agent.catalogue import Catalogue
 from agent.parcel import Outcome, Parcel
 from agent.sync.making import made, needed
+from agent.sync.trouble import STEP_BACK_S
 from agent.targets import Bundling, Failed, Later, Progress, Refused, Stopped, Target, Unreachable
 
 log = logging.getLogger(__name__)
+
+_DOUBTS = 2
+"""So often a capture fails alone before it is believed that it, and not the address, is to blame."""
 
 Result = tuple[Outcome, Exception | None]
 """What became of a parcel, and the exception that says why."""
@@ -79,6 +83,13 @@ def attempt_many(
             if index not in results:
                 results[index] = _not_delivered(name, parcel, error, progress)
     return [results[index] for index in range(len(parcels))]
+
+
+def doubted(refused: Outcome, *, trouble: bool) -> Outcome:
+    """What becomes of a doubtful refusal: with `trouble`, others are refused as well, and none is parked."""
+    if trouble:
+        return refused.parcel.later(STEP_BACK_S, refused.error)
+    return refused if refused.parcel.attempts >= _DOUBTS else refused.parcel.failed(refused.error)
 
 
 def report(name: str, results: Sequence[Result]) -> None:

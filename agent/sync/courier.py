@@ -12,7 +12,7 @@ from agent.catalogue import Catalogue
 from agent.database import DatabaseWaits
 from agent.outbox import Outbox
 from agent.parcel import Outcome, Parcel
-from agent.sync.attempt import Result, attempt, attempt_many, report
+from agent.sync.attempt import Result, attempt, attempt_many, doubted, report
 from agent.sync.bundles import Group, grouped
 from agent.sync.conditions import Conditions
 from agent.sync.delivery import Delivery
@@ -20,9 +20,9 @@ from agent.sync.ledger import Ledger
 from agent.sync.link import Links
 from agent.sync.pace import Pace
 from agent.sync.record import Record
-from agent.sync.trouble import Trouble
+from agent.sync.trouble import STEP_BACK_S, Trouble
 from agent.sync.uploads import Uploads
-from agent.targets import Bundling, Progress, Target, Unreachable
+from agent.targets import Bundling, Later, Progress, Refused, Target, Unreachable
 from agent.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,6 @@ _LEASE_S = 300.0
 _LOOK_S = 5.0
 """How often an idle courier looks whether a parcel's rest is over (a read, no write); what is new wakes it at once."""
 _BATCH = 64
-_STEP_BACK_S = 60.0
 _DATABASE_REST_S = 5.0
 
 
@@ -288,16 +287,22 @@ class Courier:
             if claimed is None:
                 return None  # too late: given back already, at the end
             was_unreachable = self._trouble.unreachable
-            if outcome.kind in ("delivered", "refused"):
+            pending = isinstance(error, Later) and error.pending
+            if isinstance(error, Refused) and error.doubtful:
+                self._trouble.failed(parcel.id, now, 0.0)
+                outcome = doubted(outcome, trouble=bool(self._trouble))
+            elif outcome.kind in ("delivered", "refused"):
                 self._trouble.over()
+            elif pending:
+                self._trouble.answered()
             elif isinstance(error, Unreachable):
                 if self._trouble.nobody_there(parcel.id, now):
-                    outcome = parcel.later(_STEP_BACK_S, str(error))
+                    outcome = parcel.later(STEP_BACK_S, str(error))
             elif error is not None:
                 self._trouble.failed(parcel.id, now, outcome.after_s)
             if outcome.kind == "delivered":
                 self._record.delivered(now)
-            elif error is not None:
+            elif error is not None and not pending:
                 self._record.not_delivered(error, now, refused=outcome.kind == "refused")
             if self._trouble:
                 self._give_back()

@@ -5,6 +5,8 @@ import random
 _FIRST_REST_S = 1.0
 _UNREACHABLE_REST_S = 60.0
 _FAILING_REST_S = 30.0
+STEP_BACK_S = 60.0
+"""How long a parcel rests that lets others probe."""
 _SAME_PROBE = 4
 """So many probes in a row may be made with one parcel; then it steps back, lest it be the one that is to blame."""
 
@@ -41,6 +43,11 @@ class Trouble:
         self._failed.clear()
         self._rests = self.again_ns = 0
 
+    def answered(self) -> None:
+        """The target says neither yes nor no, and so is not unreachable."""
+        if self.unreachable:
+            self.over()
+
     def probes(self, parcel: int) -> None:
         """This parcel is being tried."""
         self._probe = parcel
@@ -55,8 +62,7 @@ class Trouble:
 
     def failed(self, parcel: int, now: int, after_s: float) -> None:
         """The target answered, and did not take this parcel now; it asks for `after_s`."""
-        if self.unreachable:
-            self.over()
+        self.answered()
         self._failed.add(parcel)
         if self:
             self._rest(parcel, now, _FAILING_REST_S, min(after_s, self._longest_s))

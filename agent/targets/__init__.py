@@ -26,13 +26,21 @@ Receipt = Mapping[str, Any]
 class Refused(Exception):
     """Never: this capture will not be taken by this target; the message is the reason. The parcel is parked."""
 
+    def __init__(self, reason: str = "", *, doubtful: bool = False) -> None:
+        """`doubtful`: it may be the address that takes nothing. Of one capture alone it is believed, though not at
+        once; where several in a row are told so, it is the target's trouble, and nothing is parked."""
+        super().__init__(reason)
+        self.doubtful = doubtful
+
 
 class Later(Exception):
     """Not yet, and no attempt: the target is reachable but asks to wait (`after_s`), or has not finished."""
 
-    def __init__(self, reason: str, after_s: float = 30.0) -> None:
+    def __init__(self, reason: str, after_s: float = 30.0, *, pending: bool = False) -> None:
+        """`pending`: this capture is there, and being worked on; else it is the target that asks to wait."""
         super().__init__(reason)
         self.after_s = after_s
+        self.pending = pending
 
 
 class Unreachable(Exception):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterable
@@ -15,6 +16,11 @@ def short(text: str, most: int) -> str:
     """`text` in one line of at most so many characters; where it was longer, that shows."""
     line = " ".join(text.split())
     return line if len(line) <= most else line[:most] + _CUT
+
+
+def unsigned(text: str) -> str:
+    """`text` without query and fragment of the URLs in it, which may be signatures."""
+    return re.sub(r"[?#][^\s\"'<>]+", "", text)
 
 
 def without(text: str, secrets: Iterable[str]) -> str:

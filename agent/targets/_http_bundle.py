@@ -104,7 +104,7 @@ class Bundles:
                 piece += bytes(-len(piece) % _BLOCK)
             if len(piece) == slot.size:
                 return bytes(piece)
-            holes[slot.index] = Later("it was amended just now", 1.0)
+            holes[slot.index] = Later("it was amended just now", 1.0, pending=True)
         except FileNotFoundError:
             holes[slot.index] = Refused(f"{slot.sidecar.name} is gone from this device")
         except OSError as error:

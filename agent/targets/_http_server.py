@@ -93,7 +93,7 @@ def origin(url: str) -> tuple[str, str, int | None]:
 def accept(answer: Answer) -> None:
     """`judge`, with the two meanings of 409: still at it (with Retry-After), or another one is there."""
     if answer.status == 409 and (after_s := retry_after_s(answer.headers)) is not None:
-        raise Later(str(answer), after_s)
+        raise Later(str(answer), after_s, pending=True)
     judge(answer)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from agent.targets import Failed, Later, Progress, Unreachable
+from agent.targets._credentials import unsigned
 from agent.targets._http_files import File
 from agent.targets._http_server import Server
 from agent.targets._transport import Answer, Body, joined, judge, retry_after_s
@@ -89,7 +90,7 @@ class Tus:
             raise Unreachable(f"{answer}, without a Location; check the target's url: it speaks no tus")
         url = self._server.own(joined(answer.url, location))
         if not url:
-            raise Unreachable(f"the server makes uploads elsewhere, at {location}; check the target's url")
+            raise Unreachable(f"the server makes uploads elsewhere, at {unsigned(location)}; check the target's url")
         return url
 
     def _fill(self, url: str, file: File, offset: int, sums: str, progress: Progress) -> None:
@@ -147,7 +148,7 @@ def _judge(answer: Answer) -> None:
         raise Unreachable(f"{answer}; it speaks another version of tus than 1.0")
     if answer.status == _LOCKED:
         after_s = retry_after_s(answer.headers)
-        raise Later(f"{answer}: an earlier try still goes on there", 10.0 if after_s is None else after_s)
+        raise Later(f"{answer}: an earlier try still goes on there", 10.0 if after_s is None else after_s, pending=True)
     if answer.status == _BAD_SUM:
         raise Failed(f"{answer}: a piece was damaged on the way")
     judge(answer)

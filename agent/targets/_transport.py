@@ -19,7 +19,7 @@ from urllib3 import exceptions as trouble
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from agent.targets import Failed, Later, Refused, Stopped, Unreachable
-from agent.targets._credentials import short
+from agent.targets._credentials import short, unsigned
 from agent.targets._transport_tls import context
 
 Body = Generator[bytes | memoryview, None, None]
@@ -223,7 +223,8 @@ def judge(answer: Answer) -> None:
     """Returns for 2xx; raises what any other status means to a parcel.
 
     401, 403, 407: the credentials are wrong, for all parcels alike. 405, 501 and redirects: the URL or the method is.
-    429, 507, and 5xx with Retry-After: Later. 408, 425 and other 5xx: Failed. Any other 4xx: Refused.
+    429, 507, and 5xx with Retry-After: Later. 408, 425 and other 5xx: Failed. Any other 4xx: Refused; 402, 404, 409 and
+    410 may be of the URL as well, and are doubtful.
     """
     status = answer.status
     if 200 <= status < 300:
@@ -233,14 +234,15 @@ def judge(answer: Answer) -> None:
     if status in (405, 501):
         raise Unreachable(f"{answer}; check the target's url and method")
     if 300 <= status < 400:
-        location = answer.headers.get("location", "nowhere")
+        answer = dataclasses.replace(answer, text=unsigned(answer.text))
+        location = unsigned(answer.headers.get("location", "nowhere"))
         raise Unreachable(f"{answer}, and points to {location}; check the target's url")
     after_s = retry_after_s(answer.headers)
     if status in (429, 507) or (status >= 500 and after_s is not None):
         raise Later(str(answer), 30.0 if after_s is None else after_s)
     if status in (408, 425) or status >= 500:
         raise Failed(str(answer))
-    raise Refused(str(answer))
+    raise Refused(str(answer), doubtful=status in (402, 404, 409, 410))
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
