@@ -94,7 +94,8 @@ class Outbox:
 
     def amend(self, connection: sqlite3.Connection, capture: str, revision: int, targets: Sequence[str]) -> None:
         """Owes a new revision again to those of `targets` which have the capture, or are just taking it, unless their
-        receipt says that it is final. Parcels not yet begun deliver the newest revision anyway."""
+        receipt says that it is final. Parcels not yet begun deliver the newest revision anyway; what was refused is
+        tried again, from the beginning, as that may be what the annotation mends."""
         (capture_id,) = connection.execute("SELECT id FROM capture WHERE uuid = ?", (capture,)).fetchone()
         for target in targets:
             connection.execute(
@@ -108,7 +109,9 @@ class Outbox:
                 (revision, capture_id, target),
             )
         connection.execute(
-            "UPDATE parcel SET revision = ? WHERE capture = ? AND state IN ('waiting', 'refused')",
+            "UPDATE parcel SET revision = ?, progress = iif(state = 'refused', NULL, progress),"
+            " attempts = iif(state = 'refused', 0, attempts), state = 'waiting'"
+            " WHERE capture = ? AND state IN ('waiting', 'refused')",
             (revision, capture_id),
         )
 

@@ -310,6 +310,23 @@ def test_an_amended_capture_is_owed_again_to_those_that_can_amend(device: Device
     assert [p.revision for p in claim(device, target="slow")] == [2]
 
 
+def test_what_was_refused_is_tried_again_from_the_beginning_once_it_is_amended(device: Device) -> None:
+    capture = device.capture("lab", "archive")
+    for parcel in claim(device):
+        device.outbox.progress(parcel, {"errors": 7})
+        device.outbox.settle([parcel.failed("no", 0.0)], Backoff(base_s=0, cap_s=0))
+    device.outbox.settle([p.refused("it has no subject") for p in claim(device)])
+    device.outbox.progress(*claim(device, target="archive"), {"offset": 5})
+    device.outbox.release_all()
+    with device.database.transaction(durable=True) as connection:
+        device.outbox.amend(connection, capture, 2, [])
+    (parcel,) = claim(device)
+    assert (parcel.revision, parcel.attempts, parcel.progress) == (2, 0, {})
+    (other,) = claim(device, target="archive")
+    assert (other.revision, other.progress) == (2, {"offset": 5}), "what only waited goes on where it was"
+    assert device.outbox.counts()["lab"].refused == 0
+
+
 def test_an_amendment_during_an_upload_is_owed_after_it(device: Device) -> None:
     capture = device.capture("lab")
     (parcel,) = claim(device)
