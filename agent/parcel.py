@@ -11,6 +11,8 @@ COLUMNS = """SELECT parcel.id, capture.uuid, capture.name, capture.day, target, 
 """What `Parcel.of` takes."""
 
 
+_NO_PLACE = ("earlier", "made", "new", "left_out", "sha256", "etag", "version")
+"""What receipts say that may change where the place stays."""
 HELD_NS = 2**62
 """When a parcel is due that is held: not in its boot."""
 UNSURE = "~"
@@ -60,8 +62,8 @@ class Parcel:
         )
 
     def delivered(self, receipt: Mapping[str, Any]) -> "Outcome":
-        """It is there, and verified."""
-        return Outcome(self, "delivered", receipt=receipt)
+        """It is there, and verified. Where it was before, and may be still, stays in the receipt as `earlier`."""
+        return Outcome(self, "delivered", receipt=_with_earlier(receipt, self.receipt or {}))
 
     def refused(self, reason: str) -> "Outcome":
         """It will never be taken: parked until a person retries or drops it."""
@@ -78,6 +80,28 @@ class Parcel:
     def released(self) -> "Outcome":
         """Nothing was tried (target unreachable, daemon stopping); ready again at once, no attempt."""
         return Outcome(self, "released")
+
+
+def receipts(receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A receipt and those of places that the target was given the capture at before, the newest first."""
+    own = {name: said for name, said in receipt.items() if name != "earlier"}
+    earlier = [one for each in receipt.get("earlier", ()) for one in receipts(each)]
+    return [own, *earlier] if own else earlier
+
+
+def _with_earlier(receipt: Mapping[str, Any], before: Mapping[str, Any]) -> Mapping[str, Any]:
+    places = _places(receipt)
+    earlier = [one for one in receipts(before) if _places(one) - places]
+    return {**receipt, "earlier": earlier} if earlier else receipt
+
+
+def _places(said: Any) -> set[str]:
+    """All that a receipt, or a part of one, says of where: ids, addresses, names."""
+    if isinstance(said, Mapping):
+        said = [value for name, value in said.items() if name not in _NO_PLACE]
+    elif isinstance(said, str):
+        return {said}
+    return set().union(*map(_places, said)) if isinstance(said, list | tuple) else set()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

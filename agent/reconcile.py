@@ -102,7 +102,11 @@ def there(
 def owe_again(database: Database, verdicts: Sequence[Verdict]) -> int:
     """Owes what is missing or was deleted there, as if it had not been delivered; how many. Of what waits since the
     database was made anew, what is there counts as delivered from now on."""
-    ready = "state = 'waiting', attempts = 0, due_boot = NULL, due_ns = NULL, receipt = NULL, progress = NULL"
+    ready = "state = 'waiting', attempts = 0, due_boot = NULL, due_ns = NULL, progress = NULL"
+    was = (  # by which it is sent anew, and yet known where some of it may be
+        "CASE WHEN receipt IS NOT NULL AND json_extract(receipt, '$.deleted') IS NULL"
+        " THEN json_object('earlier', json_array(json(receipt))) END"
+    )
     unsure = f"state = 'waiting' AND due_boot = '{UNSURE}'"
     with database.transaction(durable=True) as connection:
         connection.executemany(
@@ -111,7 +115,7 @@ def owe_again(database: Database, verdicts: Sequence[Verdict]) -> int:
             [(json.dumps({"found": v.files}), v.parcel) for v in verdicts if v.unsure and v.found == "there"],
         )
         return connection.executemany(
-            f"UPDATE parcel SET {ready}, error = ?"  # noqa: S608
+            f"UPDATE parcel SET {ready}, receipt = {was}, error = ?"  # noqa: S608
             f" WHERE id = ? AND (state IN ('delivered', 'dropped') OR {unsure})",
             [
                 (f"not there: {verdict.why}", verdict.parcel)

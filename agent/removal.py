@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from agent.database import Database
+from agent.parcel import receipts
 from agent.targets import Failed, Later, Receipt, Refused, Unreachable
 
 Remove = Callable[[str, Receipt], Sequence[str]]
 """Of a target: takes back the capture (uuid) that it gave this receipt for; what stays there; raises as `put` does."""
 
+_STATES = ("removed", "by hand", "failed")
 BEGUN = "its deletion there was begun"
 """How the error of a parcel begins whose capture may be there in part."""
 
@@ -34,7 +36,18 @@ class Fate:
 
 
 def asked(remove: Remove | None, uuid: str, target: str, receipt: Receipt) -> Fate:
-    """What became of a capture at a target that can `remove` it; None: it cannot."""
+    """What became of a capture at a target that can `remove` it, wherever it was put there; None: it cannot."""
+    fates = [_asked(remove, uuid, target, one) for one in receipts(receipt)]
+    worst = max(fates, key=lambda fate: _STATES.index(fate.state))
+    return dataclasses.replace(
+        worst,
+        said="; ".join(fate.said for fate in fates if fate.state == worst.state),
+        stays=tuple(dict.fromkeys(said for fate in fates for said in fate.stays)),
+        in_part=len({fate.state for fate in fates}) > 1 or worst.in_part,
+    )
+
+
+def _asked(remove: Remove | None, uuid: str, target: str, receipt: Receipt) -> Fate:
     where = json.dumps(receipt, ensure_ascii=False)
     if remove is None:
         return Fate(uuid, target, "by hand", where)

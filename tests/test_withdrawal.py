@@ -215,6 +215,48 @@ def test_a_folder_only_gives_up_what_is_this_captures(tmp_path: Path, home: Home
         gone.remove(capture.uuid, {**receipt, "path": str(tmp_path / "unmounted")})
 
 
+def test_each_place_that_a_capture_was_brought_to_is_gone_through(tmp_path: Path, home: Home, shelf: Receiver) -> None:
+    """Said of another subject, or after a change of the settings, it goes to another place; the first copy stays."""
+    with (
+        Receiver() as elsewhere,
+        Database(tmp_path / "agent.db", quarantine=tmp_path / "quarantine") as database,
+    ):
+        catalogue = Catalogue(database, tmp_path / "captures")
+        outbox = Outbox(database, boot_id="b", now=lambda: 1, jitter=random.Random(1))
+        captures = [make_capture(tmp_path / "captures", b"%d" % number) for number in range(2)]
+        with database.transaction(durable=False) as connection:
+            catalogue.add(connection, captures)
+            outbox.owe(connection, [(capture.uuid, 1, ["lab"]) for capture in captures])
+        urls = [shelf.url + "/P07/{file}", shelf.url + "/P08/{file}", shelf.url + "/P08/{file}"]
+        for revision, url in enumerate(urls, 1):
+            lab = HttpSettings(url=url).open(home)
+            delivered(catalogue, outbox, captures[0], lab=lab)
+            lab.close()
+            for capture in captures:
+                catalogue.amend(
+                    capture.uuid,
+                    lambda document, revision=revision: {"metadata": {"revision": revision}},
+                    lambda connection, it: outbox.amend(connection, it.uuid, it.revision, ["lab"]),
+                )
+        receipts = [parcel.receipt for parcel in outbox.list("lab")]
+        assert [len(receipt["earlier"]) for receipt in receipts] == [1, 1], "as often as it was there"
+        assert len(shelf.files) == 8
+        lab = HttpSettings(url=shelf.url + "/{file}").open(home)
+        withdrawal = Withdrawal(database, catalogue, {"lab": lab.remove}, today="2026-11-21")
+        withdrawal.hold([catalogue.entry(captures[0].uuid)], 0)
+        (fate,) = withdrawal.take_back(catalogue.entry(captures[0].uuid))
+        assert (fate.state, len(shelf.files)) == ("removed", 4)
+        lab.close()
+        lab = HttpSettings(url=elsewhere.url + "/{file}").open(home)
+        delivered(catalogue, outbox, captures[1], lab=lab)
+        withdrawal = Withdrawal(database, catalogue, {"lab": lab.remove}, today="2026-11-21")
+        (fate,) = withdrawal.take_back(catalogue.entry(captures[1].uuid))
+        lab.close()
+    assert fate.state == "by hand" and fate.in_part
+    assert f"{shelf.url}/P07/" in fate.said and f"{shelf.url}/P08/" in fate.said and elsewhere.url not in fate.said
+    assert elsewhere.files == {} and len(shelf.files) == 4
+
+
 def test_a_server_is_asked_for_its_own_files_alone(tmp_path: Path, home: Home, shelf: Receiver) -> None:
     lab = HttpSettings(url=shelf.url + "/captures/{file}").open(home)
     capture = make_capture(tmp_path / "captures", labels={"a": 1})
