@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 from agent.capture import Capture, Payload
@@ -11,11 +12,14 @@ from agent.outbox import Outbox
 from agent.parcel import UNSURE, Parcel
 from agent.query import Query
 from agent.removal import BEGUN
-from agent.sync.making import needed
+from agent.sync.making import needed, promised
 from agent.targets import Receipt, Refused, Target, chosen
 from agent.targets._inventory import Held, Inventoried
 
+log = logging.getLogger(__name__)
+
 _MANY = 10**9
+_NONE = "the target, as it is configured now, takes none of its formats"
 _BATCH = 500
 """Captures that are asked for at once."""
 
@@ -91,10 +95,14 @@ def there(
             asked.append((catalogue.load(entry), parcels[entry.uuid].receipt or {}))
     for first in range(0, len(asked), _BATCH):
         ours: dict[str, Capture] = {}
+        wanted: list[tuple[Capture, Receipt]] = []
         for capture, receipt in asked[first : first + _BATCH]:
-            made = [receipt["made"]["file"]] if "made" in receipt else []
-            ours |= dict.fromkeys([*(path.name for path in capture.files), *made], capture)
-        for held in target.inventory(asked[first : first + _BATCH]):
+            if given := _given(capture, target.formats, receipt):
+                wanted.append((given, receipt))
+                ours |= dict.fromkeys((path.name for path in given.files), given)
+            else:
+                log.warning("%s is not asked for: %s", capture.name, _NONE)
+        for held in target.inventory(wanted) if wanted else ():
             if held.file in ours:  # else another device's
                 yield ours[held.file], held
 
@@ -129,41 +137,46 @@ def _verdicts(
     target: Inventoried, asked: Sequence[tuple[Capture, Receipt]], parcels: Mapping[str, Parcel]
 ) -> Iterator[Verdict]:
     """Of these captures, with the answer to one question for all of them."""
-    there: dict[str, Held] = {item.file: item for item in target.inventory(asked)}
-    for capture, receipt in asked:
-        parcel = parcels[capture.uuid]
-        expected = _expected(capture, target.formats, receipt)
+    given = {capture.uuid: _given(capture, target.formats, receipt) for capture, receipt in asked}
+    wanted = [(its, receipt) for capture, receipt in asked if (its := given[capture.uuid])]
+    there: dict[str, Held] = {item.file: item for item in target.inventory(wanted)} if wanted else {}
+    for capture, _ in asked:
+        parcel, its = parcels[capture.uuid], given[capture.uuid]
+        expected = [_item(payload) for payload in chosen(its, target.formats)] if its else []
         found, why = _compared(expected, there)
         ids = tuple(there[item.file].id for item in expected if item.file in there)
         unsure = parcel.state == "waiting"
         yield Verdict(capture.uuid, capture.name, found, why, parcel.id, parcel.size, unsure, ids)
 
 
-def _expected(capture: Capture, formats: tuple[str, ...], receipt: Receipt) -> list[Held]:
-    """The payloads that a target with these `formats` was given, those that were made for it included."""
-    made = receipt.get("made")
-    if made and needed(capture, formats):
-        return [Held(made["file"], made["size"], f"sha256:{made['sha256']}")]
+def _given(capture: Capture, formats: tuple[str, ...], receipt: Receipt) -> Capture | None:
+    """The capture as a target with these `formats` was given it: with the payload that was made for it or, where no
+    receipt tells, would have been; None where the target, as it is configured now, takes none of it."""
+    how, made = needed(capture, formats), receipt.get("made")
+    if how and (made or not receipt) and (payload := promised(capture, how, made or {})):
+        capture = Capture(capture.folder, {**capture.document, "payloads": [dataclasses.asdict(payload)]})
     try:
-        payloads = chosen(capture, formats)
+        chosen(capture, formats)
     except Refused:
-        return []  # the configuration is another by now
-    return list(map(_item, payloads))
+        return None  # the configuration is another by now
+    return capture
 
 
 def _item(payload: Payload) -> Held:
-    return Held(payload.file, payload.size, f"sha256:{payload.sha256} md5:{payload.md5}")
+    known = {"sha256": payload.sha256, "md5": payload.md5}
+    hashes = " ".join(f"{kind}:{value}" for kind, value in known.items() if value)
+    return Held(payload.file, payload.size if payload.size >= 0 else None, hashes)
 
 
 def _compared(expected: Sequence[Held], there: Mapping[str, Held]) -> tuple[str, str]:
     """(there, missing or differs, why)."""
     if not expected:
-        return "differs", "the target, as it is configured now, takes none of its formats"
+        return "differs", _NONE
     for item in expected:
         found = there.get(item.file)
         if found is None:
             return "missing", f"{item.file} is not there"
-        if found.size is not None and found.size != item.size:
+        if None not in (found.size, item.size) and found.size != item.size:
             return "differs", f"{item.file} has {found.size} bytes there instead of {item.size}"
         kind, _, _ = found.hash.partition(":")
         if kind and f"{kind}:" in item.hash and found.hash not in item.hash.split():

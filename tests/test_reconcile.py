@@ -5,15 +5,22 @@ import json
 
 import pytest
 
-from agent.reconcile import owe_again, reconcile
+from agent.query import Query
+from agent.reconcile import owe_again, reconcile, there
+from agent.removal import asked
 from agent.targets import Home, Progress, Refused
 from agent.targets.directory import Settings as Directory
+from agent.targets.http import Settings as Http
 from tests import sensiml
+from tests.captures import make_capture
 from tests.platforms import Failing, Platforms, captures, expected
+from tests.receiver import Receiver
 from tests.recorded import make_data_folder, run
 from tests.test_sync import House, Scripted
 from tests.viam import awake
 
+CSV, MCAP = ("csv", "text/csv", ".csv"), ("mcap", "application/mcap", ".mcap")
+JPEG = ("jpeg", "image/jpeg", ".jpg")
 CONFIG = """\
 [agent]
 device = "bay3"
@@ -178,6 +185,77 @@ def test_what_cannot_be_asked_says_so(place, tmp_path):
         house = House(tmp_path / "house", stack) if (tmp_path / "house").mkdir() is None else None
         with pytest.raises(Refused, match="nobody can ask"):
             list(reconcile("x", Scripted(), catalogue=house.catalogue, outbox=house.outbox))
+
+
+def test_what_was_made_is_found_and_what_is_taken_no_more_ends_nothing(tmp_path, caplog):
+    with Receiver() as receiver, contextlib.ExitStack() as stack:
+        house = House(tmp_path, stack)
+        lab = Http(url=receiver.url + "/{format}/{file}", formats=("csv",)).open(house.home)
+        stack.callback(lab.close)
+        plain, photo = (make_capture(house.folder / "captures", kind=kind) for kind in (CSV, JPEG))
+        mcap = make_capture(house.folder / "captures", kind=MCAP)
+        made = make_capture(tmp_path / "scratch", b"made", name=mcap.name, uuid=mcap.uuid)
+        (payload,) = made.payloads
+        said = {"file": payload.file, "size": payload.size, "sha256": payload.sha256, "of": mcap.payloads[0].file}
+        receipts = {
+            plain.uuid: dict(lab.put(plain, Progress())),
+            photo.uuid: {"files": {}},  # it took all formats then
+            mcap.uuid: {**lab.put(made, Progress()), "made": said},
+        }
+        with house.database.transaction(durable=True) as connection:
+            house.catalogue.add(connection, [plain, photo, mcap])
+            house.outbox.owe(connection, [(each.uuid, each.size, ["lab", "again"]) for each in (plain, photo, mcap)])
+            house.outbox.owe(connection, [(each.uuid, each.size, ["new"]) for each in (plain, mcap)], unsure=["new"])
+        house.outbox.settle(
+            [each.delivered(receipts[each.capture]) for each in house.outbox.claim("lab", 9, lease_s=9)]
+        )
+
+        def found(target: str) -> dict[str, str]:
+            given = {"catalogue": house.catalogue, "outbox": house.outbox}
+            return {verdict.capture: verdict.found for verdict in reconcile(target, lab, **given)}
+
+        assert found("lab") == {plain.uuid: "there", photo.uuid: "differs", mcap.uuid: "there"}
+        assert found("new") == {plain.uuid: "there", mcap.uuid: "there"}
+        files = there("lab", lab, catalogue=house.catalogue, outbox=house.outbox, query=Query())
+        assert {(capture.uuid, held.file) for capture, held in files} == {
+            (plain.uuid, plain.payloads[0].file),
+            (mcap.uuid, payload.file),
+        }
+        assert f"{photo.name} is not asked for" in caplog.text
+        del receiver.files[f"/csv/{payload.file}"]
+        assert found("lab")[mcap.uuid] == found("new")[mcap.uuid] == "missing"
+
+
+def test_what_is_owed_again_is_sent_whole_and_no_earlier_place_is_forgotten(tmp_path):
+    with Receiver() as receiver, contextlib.ExitStack() as stack:
+        house = House(tmp_path, stack)
+        (name,) = house.owe(1, "lab")
+        labs = [Http(url=receiver.url + path).open(house.home) for path in ("/old/{file}", "/new/{file}")]
+        for lab in labs:
+            stack.callback(lab.close)
+
+        def deliver(lab) -> dict:
+            (parcel,) = house.outbox.claim("lab", 1, lease_s=9)
+            receipt = lab.put(house.catalogue.get(name), Progress(receipt=parcel.receipt or {}))
+            house.outbox.settle([parcel.delivered(receipt)])
+            return house.outbox.list("lab", "delivered")[0].receipt
+
+        def missing(lab) -> None:
+            verdicts = list(reconcile("lab", lab, catalogue=house.catalogue, outbox=house.outbox))
+            assert [verdict.found for verdict in verdicts] == ["missing"]
+            assert owe_again(house.database, verdicts) == 1
+
+        old = deliver(labs[0])
+        receiver.files.clear()
+        missing(labs[0])
+        assert deliver(labs[0]) == old, "the same place is no earlier one"
+        assert len(receiver.files) == 2
+        missing(labs[1])
+        new = deliver(labs[1])
+        assert new["earlier"] == [old]
+        assert len(receiver.files) == 4
+        assert asked(labs[1].remove, house.catalogue.entry(name).uuid, "lab", new).state == "removed"
+        assert receiver.files == {}
 
 
 def remote(folder, *arguments, code: int = 0):
