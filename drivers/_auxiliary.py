@@ -43,9 +43,8 @@ class Auxiliary:
         self._chip, self._address = chip, address
 
     def identity(self, register: int, expected: int) -> int:
-        """What the chip says of itself; `expected`, where resets of a master or a chip that hangs bring it to that.
-
-        DriverError where nobody is there.
+        """What the chip says of itself. Until that is `expected` the master is reset, a few times: a transfer that was
+        cut off may have left one of the two hanging. DriverError where nobody is there.
         """
         slots, registers = self._slots, self._registers
         for _ in range(_TRIES - 1):

@@ -146,7 +146,7 @@ class Icm20948:
             chip.ACCEL_FILTERED: 1,
         }
         registers.keep(wanted, "ICM-20948")
-        registers.write({chip.OVERFLOW_INT_EN: 0x1F})  # its pin need not be connected
+        registers.write({chip.OVERFLOW_EN: 0x1F})  # its pin need not be connected
         time.sleep(2 / settings.actual_rate_hz)
         identity = self._identity()
         self._dtype = identity.dtype
