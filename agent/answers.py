@@ -92,10 +92,15 @@ class Answers:
         self._parts.sync.sync_now(target)
         return count
 
-    def drop(self, target: str | None, capture: str | None) -> int:
+    def drop(self, target: str | None, capture: str | None, refused_only: bool | None) -> int:
+        """Also of a target that is configured no longer, as long as something is known of it."""
         if target is None and capture is None:
             raise CommandError("drop needs a target or a capture")
-        return self._parts.outbox.drop(self._target(target), self._capture(capture))
+        outbox = self._parts.outbox
+        if target not in outbox.counts():
+            target = self._target(target)
+        uuid = self._capture(capture)
+        return outbox.drop(target, uuid, refused_only=refused_only is not False, reason="dropped by a person")
 
     def streams(self) -> dict[str, dict[str, Any]]:
         return {name: stream.preview() for name, stream in self._parts.streams.items()}

@@ -29,7 +29,7 @@ class Asked(Protocol):
     def pause(self, target: str | None) -> str: ...
     def resume(self, target: str | None) -> str: ...
     def retry(self, target: str | None, capture: str | None) -> int: ...
-    def drop(self, target: str | None, capture: str | None) -> int: ...
+    def drop(self, target: str | None, capture: str | None, refused_only: bool | None) -> int: ...
     def streams(self) -> dict[str, dict[str, Any]]: ...
     def measure(self, stream: str) -> dict[str, Any]: ...
     def chip_calibration(self, stream: str) -> str: ...
@@ -43,7 +43,7 @@ class Argument:
     name: str
     doc: str
     kind: type
-    """str or dict."""
+    """str, dict or bool."""
     required: bool = False
 
 
@@ -118,7 +118,11 @@ COMMANDS: Mapping[str, Command] = {
         Command("pause", "sends nothing more, also after a restart", (_TARGET,)),
         Command("resume", "sends again", (_TARGET,)),
         Command("retry", "owes refused parcels again", (_TARGET, _CAPTURE)),
-        Command("drop", "gives up parcels that are refused or owed", (_TARGET, _CAPTURE)),
+        Command(
+            "drop",
+            "gives up parcels that were refused",
+            (_TARGET, _CAPTURE, Argument("refused_only", "false: also those that are still owed", bool)),
+        ),
         Command("streams", "newest values, rate, jitter and loss of each stream", reads_only=True),
         Command(
             "snapshot",

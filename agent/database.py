@@ -1,6 +1,7 @@
 """The one SQLite file of a data folder: opened fast, written by one thread at a time, replaced when it is damaged."""
 
 import errno
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,8 @@ class Database:
 
     def __init__(self, path: Path, *, quarantine: Path | None = None) -> None:
         """With `quarantine` for its owner, the daemon, whose `open` makes a new file where there is none, upgrades an
-        older one, and moves a damaged one into that folder and makes a new one. Without: for a guest."""
+        older one, and moves a damaged one into that folder and makes a new one. Without: for a guest, who only reads
+        where he may not write."""
         self.path = path
         self.rebuilt_because = ""
         """Why the file is new and `captures/` has to be walked; empty when it need not be. Survives a kill."""
@@ -113,9 +115,12 @@ class Database:
             raise
 
     def _connection(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        reads_only = self._quarantine is None and not os.access(self.path, os.W_OK, effective_ids=True)
+        name = _to_read(self.path) if reads_only else self.path
+        connection = sqlite3.connect(name, timeout=10.0, isolation_level=None, check_same_thread=False, uri=reads_only)
         self._connections.append(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
+        if not reads_only:
+            connection.execute("PRAGMA journal_mode = WAL")
         # what a trigger may have to undo would otherwise go to a file, page by page
         connection.execute("PRAGMA temp_store = MEMORY")
         return connection
@@ -205,6 +210,13 @@ class Database:
             if self._quarantine is not None:
                 _marker(self.path).write_text(f"{error}\n")
             raise DatabaseDamaged(f"{self.path}: {error}; a new start sets it aside and rebuilds it") from error
+
+
+def _to_read(path: Path) -> str:
+    """The name of a file that may only be read. Where there is no log nobody has it open, and since SQLite cannot make
+    one it takes the file for one that nobody changes, which is so until its owner starts."""
+    log = path.with_name(path.name + "-wal")
+    return path.absolute().as_uri() + ("?mode=ro" if log.exists() else "?mode=ro&immutable=1")
 
 
 def _note(connection: sqlite3.Connection, reason: str) -> None:

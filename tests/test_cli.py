@@ -188,6 +188,11 @@ def test_commands_go_through_the_socket(data_dir: Path, daemon: Answering) -> No
     daemon.answers["retry"] = 2
     assert "2 parcels" in run("outbox", "retry", "--data", data_dir).output
     run("label", "novalue", "--data", data_dir, code=2)
+    daemon.answers["drop"] = 3
+    assert "3 parcels" in run("outbox", "drop", "--target", "lab", "--yes", "--data", data_dir).output
+    assert daemon.asked[-1] == ("drop", {"target": "lab", "capture": None, "refused_only": True})
+    run("outbox", "drop", "--target", "lab", "--owed", "--yes", "--data", data_dir)
+    assert daemon.asked[-1][1]["refused_only"] is False
 
 
 def test_without_a_daemon_commands_say_so(data_dir: Path) -> None:

@@ -246,6 +246,16 @@ def test_a_capture_whose_files_are_gone_can_be_dropped(house: House) -> None:
     assert commands.obey(answers, "drop", {"capture": capture.uuid}) == 1
 
 
+def test_what_is_owed_to_a_target_that_is_configured_no_longer_can_be_dropped(house: House) -> None:
+    house.add("old")
+    nothing: dict[str, Any] = {field: None for field in Parts.__dataclass_fields__ if field not in ("sync", "outbox")}
+    answers = Answers(Parts(**nothing, sync=OneTarget(), outbox=house.outbox))  # type: ignore[arg-type]
+    assert commands.obey(answers, "drop", {"target": "old"}) == 0  # it was never refused
+    assert commands.obey(answers, "drop", {"target": "old", "refused_only": False}) == 1
+    with pytest.raises(CommandError, match="no target 'odl'; there is lab"):
+        commands.obey(answers, "drop", {"target": "odl"})
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", '"\\ud800"', "1" + 400 * "0", str(1 << 63)])
 def test_a_label_that_no_sidecar_can_hold_is_refused(value: str) -> None:
     given = json.loads(f'{{"labels": {{"a": {value}}}}}')

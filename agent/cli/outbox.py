@@ -77,7 +77,10 @@ def drop(data_dir: Path, target: str | None, capture: str | None, also_owed: boo
     if not yes:
         of = " and ".join(f"{what} {name}" for what, name in (("target", target), ("capture", capture)) if name)
         click.confirm(f"Give up what {'is owed or refused' if also_owed else 'was refused'} of {of}?", abort=True)
-    with stored(data_dir) as (catalogue, owed):
-        uuid = None if capture is None else catalogue.entry(capture).uuid
-        count = owed.drop(target, uuid, refused_only=not also_owed, reason="dropped by a person")
+    only = not also_owed
+    count = ask_if_running(data_dir, "drop", timeout=60.0, target=target, capture=capture, refused_only=only)
+    if count is None:
+        with stored(data_dir) as (catalogue, owed):
+            uuid = None if capture is None else catalogue.entry(capture).uuid
+            count = owed.drop(target, uuid, refused_only=only, reason="dropped by a person")
     click.echo(f"{count} parcel{'' if count == 1 else 's'} given up")

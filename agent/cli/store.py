@@ -2,9 +2,12 @@
 
 import contextlib
 import datetime
+import errno
 import functools
+import os
 import random
 import re
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ import click
 from agent.catalogue import Catalogue
 from agent.cli.place import existing
 from agent.clock import Clock
-from agent.database import Database, DatabaseDamaged, OtherVersion
+from agent.database import Database, DatabaseDamaged, DatabaseWaits, OtherVersion
 from agent.outbox import Outbox
 from agent.query import Query
 
@@ -25,7 +28,7 @@ _SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 604800}
 
 @contextlib.contextmanager
 def stored(data_dir: Path) -> Iterator[tuple[Catalogue, Outbox]]:
-    """The catalogue and the outbox of a data folder, as a guest; click errors where they cannot be read."""
+    """The catalogue and the outbox of a data folder, as a guest; click errors where they cannot be read, or changed."""
     clock = Clock()
     try:
         with Database(existing(data_dir) / "agent.db") as database:
@@ -33,7 +36,12 @@ def stored(data_dir: Path) -> Iterator[tuple[Catalogue, Outbox]]:
                 Catalogue(database, data_dir / "captures"),
                 Outbox(database, boot_id=clock.boot_id, now=clock.boottime_ns, jitter=random.Random()),  # noqa: S311
             )
-    except (LookupError, FileNotFoundError, DatabaseDamaged, OtherVersion) as error:
+    except BrokenPipeError:
+        raise
+    except DatabaseWaits as error:
+        owner = "; only its owner and root may do this" if error.errno == errno.EROFS and os.geteuid() else ""
+        raise click.ClickException(f"{error.strerror}{owner}") from None
+    except (LookupError, OSError, sqlite3.Error, DatabaseDamaged, OtherVersion) as error:
         raise click.ClickException(str(error)) from None
 
 
