@@ -49,22 +49,22 @@ def test_nor_for_a_token_that_is_renewed(far, tmp_path, often):
 
 def test_between_any_two_requests_there_is_a_sign_of_life(far, tmp_path):
     capture = recorded(tmp_path, labels={"activity": "walking"}, metadata={"subject": "7"})
-    assert longest_silence(far.open(), capture, far.model) == 1
+    assert longest_silence(far.open_patient(), capture, far.model) == 1
     far.model.access.clear()
     far.model.refresh.clear()
     later = capture.amended(labels={"activity": "running", "more": "1"}, metadata={"subject": "8"})
-    assert longest_silence(far.open(), later, far.model) == 1
+    assert longest_silence(far.open_patient(), later, far.model) == 1
 
 
 def test_a_long_list_and_a_long_file_are_taken_with_signs_of_life(far, tmp_path):
     capture = recorded(tmp_path, b"sequence,A\n" + b"".join(b"%d,%d\n" % (n, n) for n in range(200_000)))
     capture.document["streams"][0]["samples"] = 200_000
     capture.write_sidecar()
-    put(far.open(), capture)
+    put(far.open_patient(), capture)
     there = far.capture(capture.files[0].name)
     for number in range(3000):
         far.project.captures[f"u{number}"] = {**there, "uuid": f"u{number}", "name": f"{number}.csv"}
     beats: list[int] = []
-    far.open().put(capture, Progress(advance=beats.append))
+    far.open_patient().put(capture, Progress(advance=beats.append))
     pieces = (capture.payloads[0].size + 3000 * 300) // 65536
     assert beats.count(0) > pieces

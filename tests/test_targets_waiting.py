@@ -28,7 +28,7 @@ def test_viam_between_any_two_calls(tmp_path):
     with viam.awake(), viam.serving(tmp_path) as far:
         far.cloud.faults["FileUpload"].append(Fault(code=UNAUTHENTICATED, text="expired"))
         capture = viam.walk(tmp_path / "captures", 3000)
-        assert longest_silence(far.open(samples="both"), capture, far.cloud) == 1
+        assert longest_silence(far.open(samples="both", idle_timeout_s=60), capture, far.cloud) == 1
 
 
 def test_sticky_pi_that_gives_no_token(tmp_path):
@@ -43,7 +43,7 @@ def test_sticky_pi_between_any_two_requests(tmp_path):
     with sticky_pi.serving(tmp_path) as far:
         far.model.faults_at[sticky_pi.ASK].append(HttpFault(401))
         far.model.take = sticky_pi.hiding(far.model, 1)
-        assert longest_silence(far.open(), sticky_pi.picture(tmp_path / "captures"), far.model) == 1
+        assert longest_silence(far.open_patient(), sticky_pi.picture(tmp_path / "captures"), far.model) == 1
 
 
 def test_moveshelf_that_tells_no_project(tmp_path):
@@ -56,7 +56,7 @@ def test_moveshelf_that_tells_no_project(tmp_path):
 def test_moveshelf_between_any_two_requests(tmp_path):
     with moveshelf.serving(tmp_path) as far:
         capture = moveshelf.of_subject(tmp_path / "captures", CONTENT)
-        assert longest_silence(far.open(), capture, far.api, far.store) == 1
+        assert longest_silence(far.open_patient(), capture, far.api, far.store) == 1
         later = capture.amended(labels={"activity": "running"})
         later.write_sidecar()
-        assert longest_silence(far.open(), later, far.api, far.store) == 1
+        assert longest_silence(far.open_patient(), later, far.api, far.store) == 1

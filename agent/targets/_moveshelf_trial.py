@@ -56,7 +56,7 @@ class Trial:
             raise Failed(f"Moveshelf does not complete {told}, which is sent again")
         if waiting:
             self._save(looks=looks + 1)
-            raise Later(f"Moveshelf is not done with {told}", min(_LOOK_S * 2.0**looks, _REST_S))
+            raise Later(f"Moveshelf is not done with {told}", min(_LOOK_S * 2.0**looks, _REST_S), pending=True)
         for document in documents:
             self._clear(document)
         return {document.name: str(self._kept[document.name]["id"]) for document in documents}
