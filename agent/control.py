@@ -7,8 +7,12 @@ Question and answer are JSON objects, one a line:
 
 The socket is `<data_dir>/run/control.sock`, mode 0660; besides its permissions the peer's credentials are checked:
 root, the daemon's own user, and members of the daemon's group may ask.
+
+The service's daemon leaves in its runtime folder where its data folder is: a configuration that has changed since may
+say another one, or nothing that can be read.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -25,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_LINE = 1 << 16
 _CREDENTIALS = struct.Struct("3i")
+_SERVED = "served"
 
 
 class NoDaemon(Exception):
@@ -37,6 +42,14 @@ class CommandError(Exception):
 
 def socket_path(data_dir: Path) -> Path:
     return data_dir / "run" / "control.sock"
+
+
+def serving(runtime: Path) -> Path | None:
+    """The data folder of the daemon with this runtime folder; None where there is none, or it is not ours to see."""
+    try:
+        return (runtime / _SERVED).readlink()
+    except OSError:
+        return None
 
 
 def ask(data_dir: Path, command: str, /, *, timeout: float = 10.0, **arguments: Any) -> Any:
@@ -78,8 +91,13 @@ def _with_short_path(path: Path, use: Callable[[str], None]) -> None:
 class Control:
     """Serves the socket from one thread; `answer(command, arguments)` raises CommandError to refuse."""
 
-    def __init__(self, data_dir: Path, answer: Callable[[str, Mapping[str, Any]], Any]) -> None:
+    def __init__(
+        self, data_dir: Path, answer: Callable[[str, Mapping[str, Any]], Any], runtime: Path | None = None
+    ) -> None:
+        """`runtime`: the folder that systemd makes for the service, where there is one."""
         self._path = socket_path(data_dir)
+        self._data_dir = data_dir
+        self._link = runtime and runtime / _SERVED
         self._answer = answer
         self._pending: dict[socket.socket, bytearray] = {}
 
@@ -91,7 +109,17 @@ class Control:
         _with_short_path(self._path, listener.bind)
         self._path.chmod(0o660)
         listener.listen(16)
+        self._show()
         return Worker("control", lambda worker: self._run(worker, listener), failed, silence_s=300.0).start()
+
+    def _show(self) -> None:
+        """Leaves where the data folder is."""
+        if self._link is not None:
+            try:
+                self._link.unlink(missing_ok=True)
+                self._link.symlink_to(self._data_dir.absolute())
+            except OSError as error:  # it is only needed once the configuration has changed
+                log.warning("control: %s", error)
 
     def _run(self, worker: Worker, listener: socket.socket) -> None:
         with selectors.DefaultSelector() as selector, listener:
@@ -111,6 +139,9 @@ class Control:
                     connection.close()
                 self._pending.clear()
                 self._path.unlink(missing_ok=True)
+                if self._link is not None:
+                    with contextlib.suppress(OSError):
+                        self._link.unlink(missing_ok=True)
 
     def _accept(self, listener: socket.socket, selector: selectors.BaseSelector) -> None:
         try:

@@ -277,7 +277,8 @@ class Daemon:
         def obey(name: str, given: Mapping[str, Any]) -> Any:
             return commands.obey(answers, name, given)
 
-        self._run(stack, Control(settings.data_dir, obey).start)
+        runtime = os.environ.get("RUNTIME_DIRECTORY")
+        self._run(stack, Control(settings.data_dir, obey, Path(runtime) if runtime else None).start)
         if mqtt is not None:
             self._run(stack, functools.partial(mqtt.start, obey=obey))
         if metrics is not None:

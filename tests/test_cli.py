@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -206,6 +207,30 @@ def test_the_data_folder_is_found_in_the_configuration(data_dir: Path, tmp_path:
     assert "cannot be read" in run("status", "--config", tmp_path / "none.toml", code=78).output
     config.write_text("[agent\n")
     assert "is not TOML" in run("status", "--config", config, code=78).output
+
+
+def test_reload_says_what_is_wrong_where_no_daemon_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = SimpleNamespace(data_dir=tmp_path)
+    monkeypatch.setattr("agent.config.loading.AgentSettings", lambda: usual)
+    config = tmp_path / "config.toml"
+    config.write_text("[agent\n")
+    assert "is not TOML" in run("reload", "--config", config, code=78).output
+    answering = Answering(tmp_path)
+    assert "reload done" in run("reload", "--config", config).output
+    answering.close()
+
+
+def test_the_service_is_found_with_the_usual_configuration(
+    data_dir: Path, daemon: Answering, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[agent\n")
+    (tmp_path / "served").symlink_to(data_dir)
+    monkeypatch.setattr("agent.cli.place._RUNTIME", str(tmp_path))
+    assert "is not TOML" in run("sync", "--config", config, code=78).output
+    monkeypatch.setattr("agent.cli.place.DEFAULT_CONFIG", str(config))
+    assert "sync done" in run("sync", "--config", config).output
+    assert "no daemon" in run("sync", "--data", tmp_path / "other", code=1).output
 
 
 def test_run_says_what_is_wrong_with_its_configuration(tmp_path: Path) -> None:

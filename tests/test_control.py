@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent import commands
-from agent.control import CommandError, Control, NoDaemon, ask, socket_path
+from agent.control import CommandError, Control, NoDaemon, ask, serving, socket_path
 from agent.database import DatabaseDamaged
 
 
@@ -110,6 +110,18 @@ def test_a_data_folder_with_a_very_long_name_has_a_socket_too(tmp_path: Path) ->
     worker = Control(folder, answer).start(lambda name, error: None)
     assert ask(folder, "status")["asked"] == "status"
     worker.stop(5)
+
+
+def test_where_a_daemon_runs_is_left_in_its_runtime_folder_while_it_does(tmp_path: Path) -> None:
+    (runtime := tmp_path / "runtime").mkdir()
+    (runtime / "served").symlink_to("/left/by/a/killed/one")
+    worker = Control(tmp_path, answer, runtime).start(lambda name, error: None)
+    assert serving(runtime) == tmp_path
+    worker.stop(5)
+    assert serving(runtime) is None
+    without = Control(tmp_path, answer, tmp_path / "none").start(lambda name, error: None)
+    assert ask(tmp_path, "status")["asked"] == "status"
+    without.stop(5)
 
 
 @given(st.binary(max_size=200))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from agent import control
 from agent.control import CommandError
 from agent.formats import format_module
 from tests.running import Running, done
@@ -273,6 +274,28 @@ def test_the_command_reloads_and_its_exit_code_tells(tmp_path: Path) -> None:
         refused = reload()
         assert refused.returncode == 1
         assert "nothing was changed: stream.imu.rate_hz" in refused.stderr
+
+
+def test_the_services_daemon_is_found_whatever_its_configuration_says_by_now(tmp_path: Path) -> None:
+    (runtime := tmp_path / "runtime").mkdir()
+    environment = {**os.environ, "RUNTIME_DIRECTORY": str(runtime)}
+
+    def asked(command: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-m", "agent.cli", command, "--config", str(running.config)]
+        return subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+    with Running(tmp_path, CONFIG, RUNTIME_DIRECTORY=str(runtime)) as running:
+        edit(running, "[agent]", "[agent")
+        refused = asked("reload")
+        assert refused.returncode == 1 and "nothing was changed" in refused.stderr and "TOML" in refused.stderr
+        edit(running, "[agent", "[agent]")
+        edit(running, f'"{running.data}"', f'"{tmp_path}/elsewhere"')
+        shown = asked("status")
+        assert shown.returncode == 0 and f"on {running.data}," in shown.stdout
+        assert asked("reload").stdout == "everything is restarted\n"
+        running.data = tmp_path / "elsewhere"
+        running.until(recording)
+        assert control.serving(runtime) == running.data
 
 
 def test_a_recording_is_armed_anew_when_the_stream_that_it_only_watches_restarts(tmp_path: Path) -> None:

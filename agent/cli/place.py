@@ -1,6 +1,7 @@
 """Where the data folder is, and asking the daemon that runs on it."""
 
 import functools
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ CONFIG_OPTION = click.option(
     show_default=True,
     help="Configuration file; also $CAPTURE_AGENT_CONFIG.",
 )
+_RUNTIME = "/run/capture-agent"
+"""Where the unit has its runtime folder."""
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -29,9 +32,21 @@ def with_data_dir(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--data", type=click.Path(path_type=Path), help="The data folder itself, instead of --config.")
     @functools.wraps(command)
     def placed(*, config: Path, data: Path | None, **more: Any) -> Any:
-        return command(data_dir=data if data is not None else configured_data_dir(config), **more)
+        return command(data_dir=data if data is not None else used_data_dir(config), **more)
 
     return placed
+
+
+def used_data_dir(config: Path) -> Path:
+    """The data folder of the service's daemon, whose configuration may have changed since; else the configured one.
+
+    The service's is asked after by itself, and with the usual configuration. ConfigError.
+    """
+    from agent import control
+
+    runtime = os.environ.get("RUNTIME_DIRECTORY", _RUNTIME if str(config) == DEFAULT_CONFIG else None)
+    served = control.serving(Path(runtime)) if runtime else None
+    return served or configured_data_dir(config)
 
 
 def configured_data_dir(config: Path) -> Path:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from agent.cli.place import CONFIG_OPTION, ask, configured_data_dir
+from agent.cli.place import CONFIG_OPTION, ask, ask_if_running, used_data_dir
 from agent.cli.show import number, print_table
 
 
@@ -28,14 +28,15 @@ def reload_command(config: Path, data: Path | None) -> None:
     """
     from agent.config.loading import AgentSettings, ConfigError
 
-    if data is None:
-        try:
-            data = configured_data_dir(config)
-        except ConfigError:
-            data = AgentSettings().data_dir  # the daemon is to hear of it, too
-            if not data.is_dir():
-                raise
-    click.echo(ask(data, "reload", timeout=90.0))
+    try:
+        place = data if data is not None else used_data_dir(config)
+    except ConfigError:
+        answer = ask_if_running(AgentSettings().data_dir, "reload", timeout=90.0)  # the daemon is to hear of it, too
+        if answer is None:
+            raise
+    else:
+        answer = ask(place, "reload", timeout=90.0)
+    click.echo(answer)
 
 
 @click.command("demo")
