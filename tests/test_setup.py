@@ -151,6 +151,16 @@ def test_a_file_that_is_there_is_only_replaced_where_one_says_so(tmp_path: Path,
     assert new.stat().st_mode & 0o777 == 0o600
 
 
+def test_what_an_installation_leaves_is_no_configuration(new: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = (Path(__file__).parent.parent / "systemd" / "config.toml").read_text()
+    new.write_text(shipped)
+    monkeypatch.setattr("agent.cli.setup.DEFAULT_CONFIG", str(new))
+    run("setup", "--yes", "--virtual", "--output", new)
+    assert "[stream.ssi]" in new.read_text()
+    assert new.with_name("config.toml.old").read_text() == shipped
+    assert "leave --yes away" in run("setup", "--yes", "--virtual", "--output", new, code=1).output
+
+
 def test_what_is_not_right_is_not_written(new: Path) -> None:
     from agent.config.errors import ConfigError
 

@@ -6,18 +6,19 @@ from typing import Any
 
 import click
 
+from agent.cli import DEFAULT_CONFIG
 from agent.cli.place import JSON_OPTION
 from agent.cli.show import number, print_json, print_table, size, span
 from agent.config.errors import ABSENT, ConfigError, written
 
 
 @click.command
-@click.argument("config", type=click.Path(path_type=Path), required=False, envvar="CAPTURE_AGENT_CONFIG")
+@click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, envvar="CAPTURE_AGENT_CONFIG")
 @click.option("--example", is_flag=True, help="Print config.example.toml: every option there is.")
 @JSON_OPTION
 @click.pass_context
-def check(ctx: click.Context, config: Path | None, example: bool, as_json: bool) -> None:
-    """Check the configuration file CONFIG, and touch no hardware.
+def check(ctx: click.Context, config: Path, example: bool, as_json: bool) -> None:
+    """Check the configuration file CONFIG (else $CAPTURE_AGENT_CONFIG, else that of the service); touch no hardware.
 
     All mistakes are listed at once, and the exit code is 78. Of a good file: what it records, MB a day, days until
     the disk is full, syncs of the disk an hour.
@@ -27,8 +28,6 @@ def check(ctx: click.Context, config: Path | None, example: bool, as_json: bool)
 
         click.echo(whole(), nl=False)
         return
-    if config is None:
-        raise click.UsageError("which file? capture-agent check CONFIG")
     from agent.config.loading import load
 
     try:

@@ -75,11 +75,19 @@ def _may_write(output: Path, *, yes: bool) -> None:
         raise click.ClickException(f"there is no folder {output.parent}; make it, or choose another --output")
     if not os.access(output.parent, os.W_OK | os.X_OK):
         raise click.ClickException(f"you may not write in {output.parent}; try sudo, or another --output")
-    if not output.exists():
+    if not output.exists() or (str(output) == DEFAULT_CONFIG and _says_nothing(output)):
         return
     if yes:
         raise click.ClickException(f"{output} is there already; choose another --output, or leave --yes away")
     click.confirm(f"{output} is there already. Replace it", abort=True)
+
+
+def _says_nothing(config: Path) -> bool:
+    """Whether it only has comments, as the one that an installation leaves."""
+    try:
+        return not tomllib.loads(config.read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def _wanted(what: str, *, yes: bool) -> bool:
