@@ -50,6 +50,7 @@ def test_while_it_is_processed_nobody_waits(far, capture):
         with pytest.raises(Later, match=r"csv \(Processing\), .*json \(Processing\)") as later:
             put(target, capture, state)
         rests.append(later.value.after_s)
+        assert later.value.pending, "it is no trouble of the server's"
     put(target, capture, state)
     assert rests == [5, 10, 20]
     assert len(far.store.requests) == 2, "each file was sent once"

@@ -118,6 +118,7 @@ def test_waiting_is_left_to_the_outbox(far, capture):
         with pytest.raises(Later, match="SensiML reads it") as later:
             put(target, capture, state)
         waits.append(later.value.after_s)
+        assert later.value.pending, "it is no trouble of the server's"
     put(target, capture, state)
     assert posts(far) == 1
     assert 3 <= waits[0] < waits[1] < waits[2] < 10

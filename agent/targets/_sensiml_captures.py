@@ -117,7 +117,7 @@ class Captures:
         progress.save({"polls": polls})
         if polls > _POLLS:
             raise Failed(f"SensiML has not read {sheet.name} ({state}) after {polls} looks")
-        raise Later(f"SensiML reads it ({state})", min(_POLL_S[0] * 1.5 ** (polls - 1), _POLL_S[1]))
+        raise Later(f"SensiML reads it ({state})", min(_POLL_S[0] * 1.5 ** (polls - 1), _POLL_S[1]), pending=True)
 
     def _named(self, sheet: Sheet, path: str, progress: Progress) -> dict[str, Any] | None:
         """The server's object for the file of this name; None where there is none. It cannot search: all are listed."""
