@@ -13,8 +13,8 @@ from agent.targets._credentials import Credentials, short
 from agent.targets._listing import ANY, LONGEST, Listing, Overlong
 from agent.targets._transport import Answer, Body, Host, Line, judge
 
-_ERROR_BYTES = 1 << 16
-"""As much is read of an answer that is no 2xx."""
+_ANSWER_BYTES = 1 << 20
+"""Of an answer that is no list of any length: of some hundred projects, or of an error."""
 
 Each = tuple[tuple[str, ...], Callable[[dict[str, Any]], object]]
 """Where in the data a list is, and what takes the things in it, which all have an id, one at a time."""
@@ -60,7 +60,10 @@ class Api:
         match document:
             case {"data": dict(data)}:
                 return data
-        raise Failed(f"the answer ({answer.status}) has no data: is it Moveshelf's?")  # but maybe names of people
+        # what it says instead may be the names of people
+        if len(answer.text) >= _ANSWER_BYTES:
+            raise Failed(f"Moveshelf's answer is longer than {_ANSWER_BYTES} bytes")
+        raise Failed(f"the answer ({answer.status}) has no data: is it Moveshelf's?")
 
     def transfer(
         self,
@@ -112,18 +115,22 @@ class Api:
             keep(row)
 
         def take(piece: bytes) -> None:
-            if each:  # of a mutation, what was done is to be known first
-                progress.sent(0)
+            progress.sent(0)
             with _read():
                 document.take(piece)
 
         progress.sent(0)
-        document = Listing(("data", *path, ANY) if each else (), give)
+        document = Listing(("data", *path, ANY), give)
         headers = {**headers, **self._key.headers()}
         answer = self._host(self.url).send(
-            "POST", self.url, headers, lambda: _once(content), answer_bytes=_ERROR_BYTES, take=take
+            "POST",
+            self.url,
+            headers,
+            lambda: _once(content),
+            answer_bytes=_ANSWER_BYTES,
+            take=take if each else None,
         )
-        if not 200 <= answer.status < 300:
+        if not each or not 200 <= answer.status < 300:
             return answer, _json(answer)
         with _read():
             return answer, document.end()

@@ -51,16 +51,11 @@ class Api:
         self, method: str, path: str, headers: Mapping[str, str], body: Callable[[], Body], *, progress: Progress
     ) -> tuple[Answer, Any]:
         """The same with any content."""
-        content = bytearray()
-
-        def take(piece: bytes) -> None:
-            content.extend(piece)
-            if len(content) > _LARGEST:
-                raise Failed(f"the server's answer to {method} {path} does not end")
-
-        answer = self.send(method, path, headers, body, take, progress=progress)
+        answer = self.send(method, path, headers, body, progress=progress)
+        if len(answer.text) >= _LARGEST:
+            raise Failed(f"the server's answer to {method} {path} does not end")
         try:
-            return answer, json.loads(content) if content else None
+            return answer, json.loads(answer.text) if 200 <= answer.status < 300 and answer.text else None
         except (ValueError, RecursionError):
             return answer, None
 
@@ -116,11 +111,15 @@ class Api:
         """One request; a second one where the server does not know the token any more."""
         token = self._entry.header(progress)
         progress.sent(0)
-        answer = self._host.send(method, self.url + path, {**headers, "Authorization": token}, body, take=take)
+        answer = self._host.send(
+            method, self.url + path, {**headers, "Authorization": token}, body, answer_bytes=_LARGEST, take=take
+        )
         if answer.status == 401:
             token = self._entry.header(progress, refused=token)
             progress.sent(0)
-            answer = self._host.send(method, self.url + path, {**headers, "Authorization": token}, body, take=take)
+            answer = self._host.send(
+                method, self.url + path, {**headers, "Authorization": token}, body, answer_bytes=_LARGEST, take=take
+            )
         return answer
 
 
