@@ -178,11 +178,10 @@ class Catalogue:
         return found
 
     def amend(self, which: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], owe: Owe) -> Capture:
-        """Replaces the sidecar by one that is a revision on, with what `change` makes of its document. LookupError: as
-        `get`, also where its files are deleted meanwhile.
+        """Replaces the sidecar by one that is a revision on, with what `change` makes of its document.
 
-        `change` answers the parts that are new (labels, metadata, segments, start). Whatever moment the power fails,
-        a start that calls `resume_amendments` completes it.
+        `change` answers the parts that are new (labels, metadata, segments, start). LookupError: as `get`, also where it
+        is deleted meanwhile. Whenever the power fails, a start that calls `resume_amendments` completes it.
         """
         with self._amending:
             capture = self.get(which)
@@ -216,12 +215,9 @@ class Catalogue:
 
     def _record(self, capture: Capture, owe: Owe) -> None:
         with self._database.transaction(durable=True) as connection:
-            known, deleted = connection.execute(
-                "SELECT revision, deleted FROM capture WHERE uuid = ?", (capture.uuid,)
-            ).fetchone()
-            if deleted:
-                connection.execute("UPDATE capture SET amending = 0 WHERE uuid = ?", (capture.uuid,))
-            else:
+            sql = "UPDATE capture SET amending = 0 WHERE uuid = ? RETURNING revision, deleted"
+            known, deleted = connection.execute(sql, (capture.uuid,)).fetchone()
+            if not deleted:
                 self._add(connection, capture)
                 if capture.revision > known:
                     owe(connection, capture)
@@ -239,19 +235,24 @@ class Catalogue:
         return [Entry(*row[:-1]) for row in rows]
 
     def delete(
+        self, uuids: Sequence[str], *, also: Callable[[sqlite3.Connection], None] = lambda connection: None
+    ) -> int:
+        """Deletes the files of these captures; their rows and receipts stay. How many bytes of payloads went.
+
+        First it is on the disk that they go (with what `also` does in the same transaction), then they go, then that
+        they are gone; a kill in between is made good by `resume_deletions`.
+        """
+        return self.make_room(uuids, "", also=also)[1]
+
+    def make_room(
         self,
         uuids: Sequence[str],
+        standing: str,
         *,
-        standing: str = "",
         spared: Sequence[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda connection: None,
     ) -> tuple[int, int]:
-        """Deletes the files of these captures; their rows and receipts stay. How many went, and bytes of payloads.
-
-        First it is on the disk that they go (with what `also` does in the same transaction), then they go, then that
-        they are gone; a kill in between is made good by `resume_deletions`. `spared` ones stand behind from now on.
-        With `standing` those stay that have another one meanwhile.
-        """
+        """The same, of those that have this standing still: how many, and bytes. `spared` ones stand behind from now on."""
         with self._database.transaction(durable=True) as connection:
             count = connection.executemany(
                 "UPDATE capture SET deleted = 1 WHERE uuid = ?1 AND deleted = 0 AND ?2 IN ('', standing)",

@@ -136,7 +136,7 @@ class Retention:
                     chosen.append(entry)
                     missing -= entry.size
             if chosen:
-                count, size = self._catalogue.delete([entry.uuid for entry in chosen], standing=standing)
+                count, size = self._catalogue.make_room([entry.uuid for entry in chosen], standing)
                 self._deleted += count
                 self._deleted_bytes += size
                 return True
@@ -165,8 +165,8 @@ class Retention:
         def drop(connection: sqlite3.Connection) -> None:
             self._outbox.give_up(connection, [entry.uuid for entry in chosen], _GIVEN_UP)
 
-        count, size = self._catalogue.delete(
-            [e.uuid for e in chosen], standing="owed", spared=[e.uuid for e in spared], also=drop
+        count, size = self._catalogue.make_room(
+            [e.uuid for e in chosen], "owed", spared=[e.uuid for e in spared], also=drop
         )
         self._deleted += count
         self._deleted_bytes += size

@@ -213,7 +213,7 @@ def test_an_amendment_nobody_can_complete_does_not_stop_the_start(
 
 
 def test_deleted_captures_lose_their_files_and_keep_their_row(catalogue: Catalogue, three: list[Capture]) -> None:
-    assert catalogue.delete([three[0].uuid, three[2].uuid]) == (2, three[0].size + three[2].size)
+    assert catalogue.delete([three[0].uuid, three[2].uuid]) == three[0].size + three[2].size
     assert sorted(path.name for path in three[0].folder.iterdir()) == sorted(p.name for p in three[1].files)
     assert [e.uuid for e in catalogue.find()] == [three[1].uuid]
     assert [e.standing for e in catalogue.find(Query(deleted=True))] == ["deleted", "kept", "deleted"]
@@ -224,9 +224,9 @@ def test_deleted_captures_lose_their_files_and_keep_their_row(catalogue: Catalog
 
 def test_what_has_another_standing_by_then_is_not_deleted(catalogue: Catalogue, three: list[Capture]) -> None:
     both = [three[0].uuid, three[2].uuid]
-    assert catalogue.delete(both, standing="delivered") == (0, 0)
+    assert catalogue.make_room(both, "delivered") == (0, 0)
     assert catalogue.get(three[0].uuid).damage() == ""
-    assert catalogue.delete(both, standing="kept") == (2, three[0].size + three[2].size)
+    assert catalogue.make_room(both, "kept") == (2, three[0].size + three[2].size)
 
 
 def test_an_amendment_brings_nothing_back_that_was_deleted_meanwhile(

@@ -40,11 +40,12 @@ def delete(data_dir: Path, which: tuple[str, ...], query: Query, owed: bool, yes
         what = f"{len(going)} captures, {size(sum(entry.size for entry in going))}"
         if not yes:
             click.confirm(f"Delete {what}{f', {only} of which are nowhere else' if only else ''}?", abort=True)
+        gone = 0
         for first in range(0, len(going), _BATCH):
             uuids = [entry.uuid for entry in going[first : first + _BATCH]]
 
             def give_up(connection: sqlite3.Connection, uuids: list[str] = uuids) -> None:
                 outbox.give_up(connection, uuids, _GIVEN_UP)
 
-            catalogue.delete(uuids, also=give_up)
+            gone += catalogue.delete(uuids, also=give_up)
     click.echo(f"{what} deleted")
