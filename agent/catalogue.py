@@ -180,8 +180,8 @@ class Catalogue:
     def amend(self, which: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]], owe: Owe) -> Capture:
         """Replaces the sidecar by one that is a revision on, with what `change` makes of its document.
 
-        `change` answers the parts that are new (labels, metadata, segments, start). LookupError: as `get`, also where it
-        is deleted meanwhile. Whenever the power fails, a start that calls `resume_amendments` completes it.
+        `change` answers the parts that are new (labels, metadata, segments, start). LookupError: as `get`, also where
+        it is deleted meanwhile. Whenever the power fails, a start that calls `resume_amendments` completes it.
         """
         with self._amending:
             capture = self.get(which)
@@ -252,7 +252,7 @@ class Catalogue:
         spared: Sequence[str] = (),
         also: Callable[[sqlite3.Connection], None] = lambda connection: None,
     ) -> tuple[int, int]:
-        """The same, of those that have this standing still: how many, and bytes. `spared` ones stand behind from now on."""
+        """The same, of those that still have this standing: how many, and bytes. `spared` ones stand behind by now."""
         with self._database.transaction(durable=True) as connection:
             count = connection.executemany(
                 "UPDATE capture SET deleted = 1 WHERE uuid = ?1 AND deleted = 0 AND ?2 IN ('', standing)",
