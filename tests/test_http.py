@@ -187,14 +187,6 @@ def test_a_later_revision_is_its_sidecar_alone(far, capture, settings):
 
 
 @pytest.mark.parametrize("method", ["PUT", "form"])
-def test_no_more_goes_out_at_once_than_is_asked_for(far, capture, method):
-    """Else a low rate limit makes pauses that no server waits for."""
-    counts: list[int] = []
-    far.open(method=method).put(capture, Progress(advance=counts.append, piece_bytes=5000))
-    assert (max(counts), sum(counts)) == (5000, capture.size + capture.sidecar.stat().st_size)
-
-
-@pytest.mark.parametrize("method", ["PUT", "form"])
 def test_a_payload_that_is_another_one_by_now_is_sent_again(far, capture, tmp_path, method):
     """One that is made for each delivery may be another after an upgrade."""
     target = far.open(method=method, url=far.receiver.url + "/{name}")

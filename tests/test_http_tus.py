@@ -193,12 +193,6 @@ def test_too_large_is_refused_and_a_locked_upload_is_not_yet(far, capture):
     assert later.value.after_s == 3
 
 
-def test_no_more_goes_out_at_once_than_is_asked_for(far, capture):
-    counts: list[int] = []
-    far.open().put(capture, Progress(advance=counts.append, piece_bytes=5000))
-    assert (max(counts), sum(counts)) == (5000, capture.size + capture.sidecar.stat().st_size)
-
-
 def test_a_later_revision_is_its_sidecar_alone(far, capture):
     receipt = far.open().put(capture, Progress())
     later = capture.amended(labels={"activity": "running"})

@@ -140,7 +140,7 @@ def far(broker: Mosquitto, tmp_path: Path) -> Iterator[Far]:
 
 
 class TestContract(NetworkContract):
-    tells = removes = False
+    tells = removes = cuts = False
 
     @pytest.fixture
     def far(self, far: Far) -> Far:

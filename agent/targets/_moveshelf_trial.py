@@ -141,8 +141,7 @@ class Trial:
 
         def body() -> Body:
             for chunk in document.read():
-                yield chunk
-                self._progress.sent(len(chunk))
+                yield from self._progress.sending(chunk)
 
         url = str(kept.get("url", ""))
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(document.size)}

@@ -151,8 +151,7 @@ class Form:
         for chunk in verified(self._sheet.capture, self._sheet.payload, _CHUNK):
             self.rows += bytes(chunk).count(b"\n")
             last = bytes(chunk[-1:])
-            yield chunk
-            progress.sent(len(chunk))
+            yield from progress.sending(chunk)
         self.rows += last != b"\n"
         yield self._end
 

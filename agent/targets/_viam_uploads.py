@@ -219,8 +219,8 @@ def _stream(
     empty = True
     for chunk in chunks:
         empty = False
-        yield data(bytes(chunk))
-        progress.sent(len(chunk))
+        for piece in progress.sending(chunk):
+            yield data(bytes(piece))
     if empty:
         yield data(b"")
 

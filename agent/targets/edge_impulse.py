@@ -253,8 +253,7 @@ class EdgeImpulse:
             for head, file in zip(heads, files, strict=True):
                 yield head
                 for piece in file.content():
-                    yield piece
-                    progress.sent(len(piece))
+                    yield from progress.sending(piece)
                 yield b"\r\n"
             yield tail
 

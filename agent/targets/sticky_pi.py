@@ -242,8 +242,7 @@ class StickyPi:
         def form() -> Body:
             yield head
             for chunk in verified(capture, payload, _CHUNK):
-                yield chunk
-                progress.sent(len(chunk))
+                yield from progress.sending(chunk)
             yield tail
 
         size = len(head) + payload.size + len(tail)

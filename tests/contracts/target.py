@@ -261,6 +261,9 @@ class TargetContract:
 class NetworkContract(TargetContract):
     """For targets with a network in between; `far` is a NetworkFar, its targets give up after half a second."""
 
+    cuts = True
+    """Content goes out in pieces as small as is asked for."""
+
     def test_answer_lost_after_it_was_stored(self, far, target, capture):
         far.lose_answer()
         state: dict = {}
@@ -332,6 +335,15 @@ class NetworkContract(TargetContract):
         with pytest.raises((Refused, Failed)):
             put(target, capture)
         assert far.files() == {}
+
+    def test_no_more_goes_out_at_once_than_is_asked_for(self, far, target, capture):
+        """Else a low rate limit makes pauses for which no server waits."""
+        if not self.cuts:
+            return
+        counts: list[int] = []
+        target.put(capture, Progress(advance=counts.append, piece_bytes=5000))
+        assert max(counts) <= 5000
+        assert far.files() == self.expected(capture)
 
     def test_silence_is_an_attempt_of_this_parcel(self, far, target, capture):
         far.hang()
