@@ -26,10 +26,11 @@ def sandbox(scene: Scene) -> Iterator[Finding]:
             yield fail("sandbox", seen, f"choose another folder than {folder}")
         elif _kept_from(unit, place):
             home = "ProtectHome=read-only, " if _hidden(unit, place) else ""
+            open_it = f'"-{place}"' if " " in str(place) else f"-{place}"
             yield fail(
                 "sandbox",
                 f"{what}: the unit {SERVICE} does not let the daemon write in {folder}",
-                f"sudo systemctl edit {SERVICE}: [Service], {home}ReadWritePaths=-{place}, each in a line of its own;"
+                f"sudo systemctl edit {SERVICE}: [Service], {home}ReadWritePaths={open_it}, each in a line of its own;"
                 f" then sudo systemctl restart {SERVICE}",
             )
 
