@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 
 from agent import __version__
-from agent.cli import DEFAULT_CONFIG
-from agent.cli.check import check
 from agent.cli.tree import COMMANDS, cli
 from agent.control import CommandError, Control
 from tests.recorded import make_data_folder, run
@@ -126,10 +124,10 @@ def test_check_says_what_a_good_file_costs(tmp_path: Path) -> None:
 
 def test_check_takes_the_usual_file_where_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config.toml").write_text("[agent]\n")
-    (argument,) = [each for each in check.params if each.name == "config"]
-    assert argument.default == DEFAULT_CONFIG
-    monkeypatch.setattr(argument, "default", str(tmp_path / "config.toml"))
+    monkeypatch.setattr("agent.cli.check.DEFAULT_CONFIG", str(tmp_path / "config.toml"))
     assert "at least one [stream.NAME]" in run("check", code=78).output
+    monkeypatch.setattr("agent.cli.check.DEFAULT_CONFIG", str(tmp_path / "none" / "config.toml"))
+    assert "which file? there is no" in run("check", code=2).output
 
 
 def test_check_prints_the_example() -> None:

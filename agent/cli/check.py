@@ -1,6 +1,7 @@
 """`capture-agent check`: whether a configuration can be used, what it records in plain words, and what it costs."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from agent.config.errors import ABSENT, ConfigError, written
 
 
 @click.command
-@click.argument("config", type=click.Path(path_type=Path), default=DEFAULT_CONFIG, envvar="CAPTURE_AGENT_CONFIG")
+@click.argument("config", type=click.Path(path_type=Path), required=False, envvar="CAPTURE_AGENT_CONFIG")
 @click.option("--example", is_flag=True, help="Print config.example.toml: every option there is.")
 @JSON_OPTION
 @click.pass_context
-def check(ctx: click.Context, config: Path, example: bool, as_json: bool) -> None:
+def check(ctx: click.Context, config: Path | None, example: bool, as_json: bool) -> None:
     """Check the configuration file CONFIG (else $CAPTURE_AGENT_CONFIG, else that of the service); touch no hardware.
 
     All mistakes are listed at once, and the exit code is 78. Of a good file: what it records, MB a day, days until
@@ -30,6 +31,10 @@ def check(ctx: click.Context, config: Path, example: bool, as_json: bool) -> Non
         return
     from agent.config.loading import load
 
+    if config is None:
+        config = Path(DEFAULT_CONFIG)
+        if not os.path.lexists(config.parent):
+            raise click.UsageError(f"which file? there is no {config}: capture-agent check CONFIG")
     try:
         loaded = load(config)
     except ConfigError as error:
