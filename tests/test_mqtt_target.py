@@ -179,6 +179,19 @@ def test_what_stands_beside_a_message_names_the_capture(far: Far, tmp_path: Path
     assert (payload.properties.ContentType, payload.qos, payload.retain) == ("text/csv", 1, False)
 
 
+def test_a_later_revision_is_its_sidecar_alone(far: Far, tmp_path: Path) -> None:
+    capture = make_capture(tmp_path, CONTENT)
+    receipt = far.open().put(capture, Progress())
+    later = capture.amended(labels={"activity": "running"})
+    later.write_sidecar()
+    assert far.open().put(later, Progress(receipt=receipt))["topics"] == receipt["topics"]
+    far.files()
+    assert [message.topic for message in far.messages()] == [*receipt["topics"], receipt["topics"][-1]]
+    far.open(topic=f"{far.prefix}/elsewhere/{{file}}").put(later, Progress(receipt=receipt))
+    far.files()
+    assert len(far.messages()) == 5, "on other topics nothing was said yet"
+
+
 def test_a_probe_connects_and_publishes_nothing(far: Far) -> None:
     far.behind_line()
     (said,) = far.open().probe()

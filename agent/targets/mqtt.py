@@ -112,12 +112,15 @@ class Mqtt:
         self._broker = f"{settings.host}:{settings.used_port}"
 
     def put(self, capture: Capture, progress: Progress) -> Receipt:
-        """Publishes payloads and then the sidecar, or the readings; the receipt has the topics."""
+        """Publishes payloads, unless an earlier revision brought them, and then the sidecar, or the readings; the
+        receipt has the topics, and the sha256 of payloads."""
         from agent.targets._mqtt_session import Session  # noqa: PLC0415  paho-mqtt, only where something is delivered
 
         progress.check()
         messages = self._readings(capture) if self._settings.content == "readings" else self._files(capture)
-        topics = []
+        had = progress.receipt.get("sha256", {}) if progress.receipt.get("broker") == self._broker else {}
+        topics: list[str] = []
+        sums: dict[str, str] = {}
         with Session(self._settings, self._home, progress, self._stop) as session:
             for file, format, media_type, payload, sha256 in messages:
                 topic = self._topic(capture, file, format)
@@ -126,9 +129,11 @@ class Mqtt:
                     "revision": str(capture.revision),
                     **({"sha256": sha256} if sha256 else {}),
                 }
-                session.publish(topic, payload, media_type=media_type, said=said)
+                if not sha256 or had.get(topic) != sha256:
+                    session.publish(topic, payload, media_type=media_type, said=said)
                 topics.append(topic)
-        return {"broker": self._broker, "topics": topics}
+                sums |= {topic: sha256} if sha256 else {}
+        return {"broker": self._broker, "topics": topics, "sha256": sums}
 
     def probe(self) -> list[str]:
         """Connects, and publishes nothing: whether the topics are allowed shows with the first capture."""
