@@ -130,6 +130,7 @@ def test_what_is_new_starts_and_what_is_gone_stops_and_its_last_capture_is_still
 def test_of_a_target_that_is_gone_nothing_is_asked_but_what_waits_for_it(tmp_path: Path) -> None:
     (tmp_path / "archive").rmdir()
     with Running(tmp_path, OWING) as running:
+        running.until(lambda status: status["recordings"]["mcu"]["samples"] > 0)
         running.ask("stop", recording="mcu")
         running.until(lambda status: status["targets"]["archive"]["state"] == "unreachable")
         edit(running, 'targets = ["archive"]', "")
