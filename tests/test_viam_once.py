@@ -118,6 +118,20 @@ def test_a_later_revision_is_one_more_sidecar_and_no_reading(far, target, tmp_pa
     assert "activity:running" in second.metadata["tags"]
 
 
+def test_where_the_cloud_cannot_be_asked_a_later_revision_is_one_more_sidecar_all_the_same(far, target, tmp_path):
+    far.cloud.may_read = False
+    capture = walk(tmp_path / "captures")
+    receipt = target.put(capture, Progress())
+    count = len(far.cloud.readings)
+    later = capture.amended(labels={"activity": "running"})
+    later.write_sidecar()
+    again = target.put(later, Progress(receipt=receipt))
+    assert len(far.cloud.readings) == count == 2970
+    assert len(far.cloud.stored) == 2
+    assert again["readings"] == receipt["readings"]
+    assert again["files"] != receipt["files"]
+
+
 def test_stop_between_two_batches(far, target, tmp_path):
     capture, progress = walk(tmp_path / "captures"), Progress()
     sent = []

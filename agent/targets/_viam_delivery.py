@@ -17,13 +17,19 @@ _NAMESPACE = uuid.UUID("3d0f3a1e-7c52-5b0e-8f55-6a2d9f0c41b8")
 
 
 class Delivery:
-    """A capture on its way. What was accepted in an earlier try is in the parcel's state, or Viam is asked for it."""
+    """A capture on its way. What was accepted in an earlier try is in the parcel's state, and what was of an earlier
+    revision in its receipt; or else Viam is asked for it."""
 
     def __init__(self, uploads: Uploads, capture: Capture, progress: Progress) -> None:
         self._uploads = uploads
         self._capture = capture
         self._progress = progress
-        self._accepted: dict[str, dict[str, str]] = dict(progress.state.get("files", {}))
+        self._earlier = progress.receipt
+        ids, tags = self._earlier.get("files", {}), self._earlier.get("tags", {})
+        self._accepted: dict[str, dict[str, str]] = {
+            **{name: {"tag": tag, "id": ids[name]} for name, tag in tags.items() if name in ids},
+            **progress.state.get("files", {}),
+        }
         self._there: dict[str, str] = {}
 
     def deliver(
@@ -45,11 +51,16 @@ class Delivery:
             self._once(payload.file, tag, functools.partial(send, capture, payload, tag, progress))
         receipt: dict[str, Any] = {"part_id": uploads.part.id}
         if source:
-            receipt["readings"] = None if readings in self._there else self._readings(source, readings_hz, readings)
+            receipt["readings_tag"] = readings
+            if self._earlier.get("readings_tag") == readings:
+                receipt["readings"] = self._earlier.get("readings")
+            else:
+                receipt["readings"] = None if readings in self._there else self._readings(source, readings_hz, readings)
         tag = tags[capture.sidecar.name]
         own = (tag, readings) if readings else (tag,)
         self._once(capture.sidecar.name, tag, functools.partial(uploads.sidecar, capture, content, own, progress))
         receipt["files"] = {name: self._accepted[name]["id"] for name in tags}
+        receipt["tags"] = tags
         return receipt
 
     def there(
