@@ -75,6 +75,7 @@ def test_a_file_is_streamed_with_what_is_known_of_it(far, capture):
     assert receipt == {
         "part_id": PART,
         "files": {capture.files[0].name: payload.id, capture.sidecar.name: sidecar.id},
+        "tags": {capture.files[0].name: tags[-1], capture.sidecar.name: sidecar.metadata["tags"][-1]},
     }
     json.dumps(receipt)
 
