@@ -103,9 +103,12 @@ class Assembly:
         self._owing.change(*owed_by(config))
         for name, given in opened.items():
             self._couriers[name] = self._sync.add(name, given, self._failed)
+        before = self.recorders
         self.streams, self.recorders, self._config = new_streams, new_recorders, config
         for name in recordings:
             if name in new_recorders:
+                if name in before:
+                    new_recorders[name].orders.follow(before[name].orders)
                 self._writers[name] = new_recorders[name].start(self._failed)
         for name in streams:
             if name in new_streams:

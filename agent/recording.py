@@ -125,6 +125,11 @@ class Orders:
         """Finishes the capture in progress and records no further."""
         self.once = self.wanted = False
 
+    def follow(self, before: "Orders") -> None:
+        """Goes on where those of the same recording ended, which people could give orders to until now."""
+        if before.when == self.when and not before.once:
+            self.wanted = before.wanted
+
     def label(self, labels: Mapping[str, Scalar | None], metadata: Mapping[str, Scalar | None]) -> None:
         """Sets (None: removes) what is stamped on each capture that begins from now on."""
         for kept, given in ((self.labels, labels), (self.metadata, metadata)):
