@@ -1,6 +1,7 @@
 """Captures, outbox and configurations on the command line, read from a real data folder while no daemon runs."""
 
 import json
+import os
 import re
 import struct
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from agent.capture import Capture
 from agent.cli import figures
+from agent.cli.show import followed
 from agent.cli.store import moment_ns
 from agent.clock import iso
 from agent.folder import DataFolder
@@ -214,3 +216,14 @@ def test_moments() -> None:
     assert moment_ns("2026-11-21", now) == noon - 43_200 * SECOND
     with pytest.raises(ValueError, match="isoformat"):
         moment_ns("soon", now)
+
+
+def test_who_waits_at_a_terminal_sees_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs, "w") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with followed(["a", "b"], "Fetching") as bar:
+            assert list(bar) == ["a", "b"]
+    assert b"Fetching" in (seen := os.read(ours, 10_000))
+    assert b"2/2" in seen
+    os.close(ours)

@@ -12,7 +12,7 @@ import click
 from agent.cli.delete import delete
 from agent.cli.looking import series, thumbnail, values
 from agent.cli.place import JSON_OPTION, with_data_dir
-from agent.cli.show import number, print_json, print_table, size, span
+from agent.cli.show import followed, number, print_json, print_table, size, span
 from agent.cli.store import stored, with_filters
 from agent.clock import iso
 from agent.query import Entry, Query
@@ -153,7 +153,7 @@ def export(data_dir: Path, folder: Path, which: tuple[str, ...], query: Query, k
             raise click.ClickException("there is no such capture")
         folder.mkdir(parents=True, exist_ok=True)
         exporting = Export(folder, kind)
-        with click.progressbar(entries, label="Exporting", show_pos=True) as bar:
+        with followed(entries, "Exporting") as bar:
             for entry in bar:
                 exporting.add(catalogue.load(entry))
     said = f"{exporting.written} of {len(entries)} captures written to {folder}"

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from agent.cli.place import with_data_dir
-from agent.cli.show import size
+from agent.cli.show import followed, size
 from agent.cli.store import stored, with_filters
 from agent.query import Query
 
@@ -41,11 +41,12 @@ def delete(data_dir: Path, which: tuple[str, ...], query: Query, owed: bool, yes
         if not yes:
             click.confirm(f"Delete {what}{f', {only} of which are nowhere else' if only else ''}?", abort=True)
         gone = 0
-        for first in range(0, len(going), _BATCH):
-            uuids = [entry.uuid for entry in going[first : first + _BATCH]]
+        batches = [[entry.uuid for entry in going[first : first + _BATCH]] for first in range(0, len(going), _BATCH)]
+        with followed(batches, "Deleting") as bar:
+            for uuids in bar:
 
-            def give_up(connection: sqlite3.Connection, uuids: list[str] = uuids) -> None:
-                outbox.give_up(connection, uuids, _GIVEN_UP)
+                def give_up(connection: sqlite3.Connection, uuids: list[str] = uuids) -> None:
+                    outbox.give_up(connection, uuids, _GIVEN_UP)
 
-            gone += catalogue.delete(uuids, also=give_up)
+                gone += catalogue.delete(uuids, also=give_up)
     click.echo(f"{what} deleted")

@@ -8,7 +8,7 @@ import click
 
 from agent.cli.place import CONFIG_OPTION, JSON_OPTION, existing
 from agent.cli.reached import SINCE_OPTION, reached
-from agent.cli.show import print_json, print_table
+from agent.cli.show import followed, print_json, print_table
 from agent.cli.store import stored
 from agent.config.loading import load
 from agent.database import Database
@@ -40,7 +40,9 @@ def reconcile(ctx: click.Context, name: str, since: int | None, repair: bool, co
     data_dir = existing(loaded.agent.data_dir)
     with stored(data_dir) as (catalogue, outbox), reached(loaded, name) as target:
         try:
-            verdicts = list(compared(name, target, catalogue=catalogue, outbox=outbox, since_ns=since))
+            found = compared(name, target, catalogue=catalogue, outbox=outbox, since_ns=since)
+            with followed(found, "Comparing") as bar:
+                verdicts = list(bar)
         except Refused as error:
             raise Refused(f"{error}{_HELD.format(name=name) if outbox.holds(name) == 'reconcile' else ''}") from None
         owed = 0

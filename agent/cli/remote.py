@@ -11,7 +11,7 @@ import click
 from agent.capture import Capture
 from agent.cli.place import CONFIG_OPTION, JSON_OPTION, existing
 from agent.cli.reached import SINCE_OPTION, reached
-from agent.cli.show import print_json, print_table, size
+from agent.cli.show import followed, print_json, print_table, size
 from agent.cli.store import stored
 from agent.config.loading import load
 from agent.database import Database
@@ -66,9 +66,11 @@ def download(name: str, capture: str, output: Path, config: Path) -> None:
             raise Refused("of this kind, nothing can be fetched here")
         output.mkdir(parents=True, exist_ok=True)
         count = 0
-        for its, held in files:
-            _fetch(target, held, output, {payload.file: payload.sha256 for payload in its.payloads}.get(held.file, ""))
-            count += 1
+        with followed(files, "Fetching") as bar:
+            for its, held in bar:
+                known = {payload.file: payload.sha256 for payload in its.payloads}
+                _fetch(target, held, output, known.get(held.file, ""))
+                count += 1
     if not count:
         raise click.ClickException(f"{name} has nothing of {capture}")
     click.echo(f"{count} files are in {output}")

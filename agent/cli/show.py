@@ -1,14 +1,17 @@
 """How figures and tables are shown: units always, 80 columns, JSON on request."""
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+T = TypeVar("T")
 _SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _SPANS = ((86400.0 * 365, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min"))
 
@@ -76,6 +79,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     for row in rows:
         table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
     console().print(table)
+
+
+def followed(items: Iterable[T], label: str) -> AbstractContextManager[Iterable[T]]:
+    """The items, with a bar that tells how far it is; on a terminal alone, and beside what is printed."""
+    if not sys.stderr.isatty():
+        return nullcontext(items)
+    return click.progressbar(items, label=label, show_pos=True, file=sys.stderr)
 
 
 def matching(text: str, pairs: Iterable[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agent.cli.place import CONFIG_OPTION, ask_if_running, existing
-from agent.cli.show import print_table
+from agent.cli.show import followed, print_table
 from agent.cli.store import stored
 from agent.config.loading import Config, load
 from agent.context import Context
@@ -65,7 +65,8 @@ def withdraw(
             withdrawal.hold(entries, _WAIT_S if running is not None else 0.0)
         except OnItsWay as error:
             raise click.ClickException(str(error)) from None
-        fates = [fate for entry in entries for fate in withdrawal.take_back(entry)]
+        with followed(entries, "Withdrawing") as bar:
+            fates = [fate for entry in bar for fate in withdrawal.take_back(entry)]
         for key, value in said:
             Context(database).forget(key, value)
     _tell(fates)
