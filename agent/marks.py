@@ -12,6 +12,8 @@ from agent.take import Take
 log = logging.getLogger(__name__)
 
 NOTE = "mark"
+_LAST, _AFTER_S = ("command", "schedule", "stop"), 0.25
+"""Where no capture follows, a mark may lie so long after its last sample: what was measured by then had not come."""
 _KEPT_NS = 5_000_000_000
 """How long after a mark a negative that is opened may still hold its moment: what was read late comes late."""
 
@@ -63,10 +65,11 @@ def marked(document: Mapping[str, Any], notes: Iterable[tuple[str, Mapping[str, 
     if not marks:
         return []
     name = lead(document)["name"]
-    first, end, _ = extent(document)
+    first, end, rate_hz = extent(document)
+    beyond = round(_AFTER_S * rate_hz) if document["end"]["reason"] in _LAST else 0
     found = [
-        segment(document, int(note["sample"]), 0, note["labels"])
+        segment(document, min(int(note["sample"]), end - 1), 0, note["labels"])
         for note in marks
-        if note["stream"] == name and first <= note["sample"] < end
+        if note["stream"] == name and first <= note["sample"] < end + beyond
     ]
     return sorted(found, key=lambda one: int(one["first"]))

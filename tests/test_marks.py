@@ -137,11 +137,11 @@ def test_a_mark_while_nothing_is_recorded_is_lost_and_counted() -> None:
 
 
 def test_a_mark_is_a_segment_of_the_capture_that_holds_its_sample() -> None:
-    def document(first: int) -> dict[str, Any]:
+    def document(first: int, reason: str = "length") -> dict[str, Any]:
         channel = {"name": "X"}
         rate_hz = {"nominal": 1000.0, "measured": None}
         mcu = {"name": "mcu", "first": first, "samples": 100, "gaps": [], "channels": [channel], "rate_hz": rate_hz}
-        return {"name": "a capture", "streams": [mcu]}
+        return {"name": "a capture", "streams": [mcu], "end": {"reason": reason}}
 
     notes = [
         (name, {"stream": stream, "sample": sample, "labels": {"at": sample}})
@@ -156,6 +156,12 @@ def test_a_mark_is_a_segment_of_the_capture_that_holds_its_sample() -> None:
     assert [one["first"] for one in marked(document(0), notes)] == [0, 99]
     assert [one["first"] for one in marked(document(100), notes)] == [100]
     assert marked(document(200), notes) == []
+    last = marked(document(0, "command"), notes)
+    assert [(one["first"], one["labels"]) for one in last] == [
+        (0, {"at": 0}),
+        (99, {"at": 100}),
+        (99, {"at": 99}),
+    ], "no capture follows, and what was measured at that moment had not come yet"
 
 
 @pytest.fixture

@@ -22,7 +22,8 @@ LARGEST_READ = 1 << 16
 _TTY_FULL = 4095
 """What the kernel's tty buffer holds: a piece of this size or more means that the line runs flat out."""
 _REST_S = (0.01, 0.04)
-"""Bytes are left to collect for so long at least and at most: 25 wake-ups a second instead of one for each byte."""
+"""Bytes are left to collect for so long at least and, where they have come meanwhile, at most: 25 wake-ups a second
+instead of one for each byte, and a packet now and then is seen soon."""
 _COLLECTED = 1024
 """About the most of them that a longer rest may collect: a quarter of the tty's buffer."""
 _WRITE_S = 1.0
@@ -57,7 +58,9 @@ class Uart:
                 time.sleep(rest_s)
                 timeout -= rest_s
         with self._explained():
-            ready = self._poll.poll(timeout * 1000)
+            ready = self._poll.poll(0)
+            busy = bool(ready)
+            ready = ready or self._poll.poll(timeout * 1000)
             data, self._flat_out = self._drain() if ready else (b"", False)
             if not data and any(events & ~select.POLLIN for _, events in ready):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))  # POLLHUP or POLLERR, and nothing left to read
@@ -66,7 +69,7 @@ class Uart:
         if data:
             shortest_s, longest_s = _REST_S
             collecting_s = _COLLECTED * (self._read_s - before_s) / len(data)
-            self._rest_s = min(max(collecting_s, shortest_s), longest_s)
+            self._rest_s = min(max(collecting_s, shortest_s), longest_s) if busy else shortest_s
         return data, observed_ns
 
     def write(self, data: bytes) -> None:
