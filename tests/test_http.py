@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import urllib3
 
 from agent.targets import Failed, Home, Later, Progress, Refused, Stopped, Unreachable
 from agent.targets._transport import retry_after_s
@@ -308,6 +309,24 @@ def test_connections_are_kept_and_a_stale_one_does_no_harm(far, tmp_path):
     for number in range(5):
         put(target, make_capture(tmp_path / "captures", b"%d" % number))
     assert len(far.receiver._threads) == 2, "the listener and one connection"
+
+
+@pytest.mark.parametrize("text", ["", "stored"])
+def test_a_connection_is_free_only_once_its_answer_is_at_its_end(far, tmp_path, monkeypatch, text):
+    """Or another thread would send a request on it and not be able to read its answer."""
+    freed = []
+    put_back = urllib3.HTTPConnectionPool._put_conn
+
+    def look_and_put_back(pool, connection):
+        answer = connection and connection._HTTPConnection__response
+        freed.append(answer is None or answer.isclosed())
+        put_back(pool, connection)
+
+    monkeypatch.setattr(urllib3.HTTPConnectionPool, "_put_conn", look_and_put_back)
+    far.receiver.faults.extend([Fault(text=text)] * 4)
+    put(far.open(), make_capture(tmp_path / "captures", CONTENT))
+    assert len(freed) == 2
+    assert all(freed)
 
 
 def test_a_long_answer_is_not_read_to_its_end(far, capture):

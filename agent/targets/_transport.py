@@ -172,6 +172,7 @@ class Host:
                     text += piece
         finally:
             if ended:
+                response.read()  # nothing is left; it ends the answer, before another thread uses the connection
                 response.release_conn()
             else:
                 response.close()

@@ -24,6 +24,8 @@ _TTY_FULL = 4095
 _REST_S = (0.01, 0.04)
 """Bytes are left to collect for so long at least and, where they have come meanwhile, at most: 25 wake-ups a second
 instead of one for each byte, and a packet now and then is seen soon."""
+_BUSY = 3
+"""So often in a row something has to have come meanwhile, lest one look that was late makes the next ones late, too."""
 _COLLECTED = 1024
 """About the most of them that a longer rest may collect: a quarter of the tty's buffer."""
 _WRITE_S = 1.0
@@ -44,6 +46,7 @@ class Uart:
         self._read_s = 0.0
         """When it was last read, on the monotonic clock."""
         self._rest_s = _REST_S[0]
+        self._busy = 0
         self._flat_out = True
 
     def read(self, timeout: float) -> tuple[bytes, int]:
@@ -59,7 +62,7 @@ class Uart:
                 timeout -= rest_s
         with self._explained():
             ready = self._poll.poll(0)
-            busy = bool(ready)
+            self._busy = self._busy + 1 if ready else 0
             ready = ready or self._poll.poll(timeout * 1000)
             data, self._flat_out = self._drain() if ready else (b"", False)
             if not data and any(events & ~select.POLLIN for _, events in ready):
@@ -69,7 +72,7 @@ class Uart:
         if data:
             shortest_s, longest_s = _REST_S
             collecting_s = _COLLECTED * (self._read_s - before_s) / len(data)
-            self._rest_s = min(max(collecting_s, shortest_s), longest_s) if busy else shortest_s
+            self._rest_s = min(max(collecting_s, shortest_s), longest_s) if self._busy >= _BUSY else shortest_s
         return data, observed_ns
 
     def write(self, data: bytes) -> None:

@@ -67,7 +67,8 @@ void lose() {
   begin_sampling();
 }
 
-void send_packet() {
+// `looked_ms` is when the FIFO was last known to hold all: what it loses while we write counts from there.
+void send_packet(unsigned long looked_ms) {
   uint8_t raw[2 * ROW_BYTES];                     // two rows fit into the 32 bytes that Wire has on an Uno
   for (uint8_t row = 0; row < ROWS; row += 2) {
     const uint8_t bytes = (ROWS - row > 1 ? 2 : 1) * ROW_BYTES;
@@ -79,7 +80,7 @@ void send_packet() {
     }
   }
   Serial.write(packet, ssi::close_packet(packet, 0, ++sequence, PAYLOAD));
-  sent_ms = millis();
+  sent_ms = looked_ms;
 }
 
 void setup() {
@@ -103,8 +104,9 @@ void loop() {
     return;
   }
   if (!sampling) begin_sampling();
+  const unsigned long looked_ms = millis();
   uint8_t status = 0, count[2] = {0, 0};
   if (!read_registers(0x3a, &status, 1) || !read_registers(0x72, count, 2)) return;
   if (status & 0x10) return lose();               // INT_STATUS: the FIFO ran over
-  if (((size_t)count[0] << 8 | count[1]) >= PAYLOAD) send_packet();
+  if (((size_t)count[0] << 8 | count[1]) >= PAYLOAD) send_packet(looked_ms);
 }
