@@ -85,33 +85,22 @@ def test_a_full_line_is_drained_in_bulk(far_end: FarEnd, uart: Uart) -> None:
     assert reads < len(sent) / 2000
 
 
-def collected(far_end: FarEnd, uart: Uart, piece: bytes, count: int) -> tuple[list[int], float]:
-    """How many bytes each read gave while `piece` came every millisecond, and how long it took, in seconds."""
+def test_bytes_at_a_low_rate_are_left_to_collect(far_end: FarEnd, uart: Uart) -> None:
+    count = 100
 
     def write() -> None:
         for _ in range(count):
-            os.write(far_end.master, piece)
+            os.write(far_end.master, b"x")
             time.sleep(0.001)
 
     writer = threading.Thread(target=write)
-    begun_s = time.monotonic()
     writer.start()
-    sizes = list[int]()
-    while sum(sizes) < count * len(piece):
-        sizes.append(len(uart.read(1.0)[0]))
-    taken_s = time.monotonic() - begun_s
+    reads = got = 0
+    while got < count:
+        got += len(uart.read(1.0)[0])
+        reads += 1
     writer.join()
-    return sizes, taken_s
-
-
-def test_bytes_at_a_low_rate_are_left_to_collect(far_end: FarEnd, uart: Uart) -> None:
-    sizes, taken_s = collected(far_end, uart, b"x", 200)
-    assert (len(sizes) - 6) * 0.02 <= taken_s, "the process is not woken for each byte"
-
-
-def test_at_a_high_rate_it_does_not_wait_until_the_tty_is_full(far_end: FarEnd, uart: Uart) -> None:
-    sizes, _ = collected(far_end, uart, bytes(100), 200)
-    assert sorted(sizes)[len(sizes) // 2] <= 2048
+    assert reads <= count / 2, "the process is not woken for each byte"
 
 
 def test_unplugged(far_end: FarEnd, uart: Uart) -> None:

@@ -21,13 +21,8 @@ LARGEST_READ = 1 << 16
 """About the most bytes that one `read` returns (the last piece may go beyond it)."""
 _TTY_FULL = 4095
 """What the kernel's tty buffer holds: a piece of this size or more means that the line runs flat out."""
-_REST_S = (0.01, 0.04)
-"""Bytes are left to collect for so long at least and, where they have come meanwhile, at most: 25 wake-ups a second
-instead of one for each byte, and a packet now and then is seen soon."""
-_BUSY = 3
-"""So often in a row something has to have come meanwhile, lest one look that was late makes the next ones late, too."""
-_COLLECTED = 1024
-"""About the most of them that a longer rest may collect: a quarter of the tty's buffer."""
+_REST_S = 0.01
+"""Bytes at a low rate are left to collect for so long: 100 wake-ups a second instead of one for each byte."""
 _WRITE_S = 1.0
 _BY_ID = Path("/dev/serial/by-id")
 
@@ -43,10 +38,7 @@ class Uart:
         self._fd: int = opened.fileno()
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
-        self._read_s = 0.0
-        """When it was last read, on the monotonic clock."""
-        self._rest_s = _REST_S[0]
-        self._busy = 0
+        self._rested_s = 0.0
         self._flat_out = True
 
     def read(self, timeout: float) -> tuple[bytes, int]:
@@ -56,23 +48,17 @@ class Uart:
         """
         timeout = max(0.0, timeout)
         if not self._flat_out:
-            rest_s = min(timeout, self._read_s + self._rest_s - time.monotonic())
+            rest_s = min(timeout, self._rested_s + _REST_S - time.monotonic())
             if rest_s > 0:
                 time.sleep(rest_s)
                 timeout -= rest_s
         with self._explained():
-            ready = self._poll.poll(0)
-            self._busy = self._busy + 1 if ready else 0
-            ready = ready or self._poll.poll(timeout * 1000)
+            ready = self._poll.poll(timeout * 1000)
             data, self._flat_out = self._drain() if ready else (b"", False)
             if not data and any(events & ~select.POLLIN for _, events in ready):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))  # POLLHUP or POLLERR, and nothing left to read
         observed_ns = boottime_ns()
-        before_s, self._read_s = self._read_s, time.monotonic()
-        if data:
-            shortest_s, longest_s = _REST_S
-            collecting_s = _COLLECTED * (self._read_s - before_s) / len(data)
-            self._rest_s = min(max(collecting_s, shortest_s), longest_s) if self._busy >= _BUSY else shortest_s
+        self._rested_s = time.monotonic()
         return data, observed_ns
 
     def write(self, data: bytes) -> None:
