@@ -51,7 +51,7 @@ class TestViam(NetworkContract):
         far.busy(status, "soon, or ")
         with pytest.raises(Later) as raised:
             put(target, capture)
-        assert raised.value.after_s == {429: 300, 503: 60}[status]
+        assert raised.value.after_s == {429: 300, 503: 5}[status]
 
 
 def test_a_file_is_streamed_with_what_is_known_of_it(far, capture):

@@ -70,7 +70,7 @@ def test_what_a_status_means(far, target, capture, code, text, kind, said):
         put(target, capture)
     assert type(raised.value) is kind
     if kind is Later:
-        assert raised.value.after_s == (60 if code == UNAVAILABLE else 300)
+        assert raised.value.after_s == (5 if code == UNAVAILABLE else 300)
 
 
 @pytest.mark.parametrize("code", [UNAVAILABLE, 4])

@@ -21,8 +21,8 @@ _BROKE_OFF = re.compile(
 )
 """gRPC's own words, too: the connection broke in the middle of the call. It gives that the status of a server which is
 not available for now, and which itself says anything else."""
-_UNAVAILABLE_REST_S = 60.0
-"""After UNAVAILABLE of the server itself: as long as Viam's own agent rests."""
+_UNAVAILABLE_REST_S = 5.0
+"""After UNAVAILABLE of the server itself. Where it goes on, the target rests longer by itself."""
 _QUOTA_REST_S = 300.0
 """After RESOURCE_EXHAUSTED that does not say how long: a rate or a quota."""
 _LONGEST_REST_S = 86400.0
