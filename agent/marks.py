@@ -35,7 +35,7 @@ class Marks:
 
     def note(self, takes: Sequence[Take], now_ns: int) -> None:
         """Notes what was marked since the last call."""
-        self._kept = [kept for kept in self._kept if now_ns - kept[0] <= _KEPT_NS]
+        self.settle(now_ns)
         while self._orders.marks and (takes or now_ns - self._orders.marks[0][0] > _KEPT_NS):
             time_ns, labels = self._orders.marks.popleft()
             if not takes:
@@ -54,9 +54,26 @@ class Marks:
                     take.negative.note(NOTE, document)
                     noted.append(take)
 
+    def settle(self, now_ns: int | None = None) -> None:
+        """Forgets those that nothing more can hold (None: all), and counts which nothing holds."""
+        kept, self._kept = self._kept, []
+        for came_ns, document, noted in kept:
+            if now_ns is not None and now_ns - came_ns <= _KEPT_NS:
+                self._kept.append((came_ns, document, noted))
+            elif not any(_holds(take, int(document["sample"])) for take in noted):
+                self._lose("no capture has its moment")
+
     def _lose(self, why: str) -> None:
         self.lost += 1
         log.warning("recording %s: a mark is lost: %s", self._orders.name, why)
+
+
+def _holds(take: Take, sample: int) -> bool:
+    """Whether its capture makes a segment of a mark at that sample."""
+    if take.first is None or take.end is None:
+        return False
+    beyond = round(_AFTER_S * take.identities[take.lead].rate_hz) if take.reason in _LAST else 0
+    return take.first <= sample < take.end + beyond
 
 
 def marked(document: Mapping[str, Any], notes: Iterable[tuple[str, Mapping[str, Any]]]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ COLUMNS = """SELECT parcel.id, capture.uuid, capture.name, capture.day, target, 
 """What `Parcel.of` takes."""
 
 
-_NO_PLACE = ("earlier", "made", "new", "left_out", "unread", "sha256", "etag", "version")
+_NO_PLACE = ("earlier", "made", "new", "left_out", "unread", "sha256", "etag", "version", "tags", "readings_tag")
 """What receipts say that may change where the place stays."""
 HELD_NS = 2**62
 """When a parcel is due that is held: not in its boot."""

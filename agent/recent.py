@@ -19,13 +19,14 @@ class Recent:
         self._free: int | None = None
         """The first sample that is free."""
         self._heard_ns = self._longest_ns = 0
+        self._segment = -1
 
     def hear(self, blocks: Sequence[Block]) -> None:
-        """Notes when it brought something, and how long it takes for that at most."""
+        """Notes when it brought something, and how long it takes for that at most while nothing breaks off."""
         for block in blocks:
-            if self._heard_ns:
+            if block.segment == self._segment:
                 self._longest_ns = max(self._longest_ns, block.observed_ns - self._heard_ns)
-            self._heard_ns = block.observed_ns
+            self._heard_ns, self._segment = block.observed_ns, block.segment
 
     def silent(self, now_ns: int) -> bool:
         """Whether it has brought nothing for much longer than it ever did."""

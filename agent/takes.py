@@ -128,6 +128,7 @@ class Takes:
         for take in self.closing:
             self._finish(take)
         self.closing.clear()
+        self._marks.settle()
         self.orders.missed(self.unrecorded, self._clock.boottime_ns(), last=True)
 
     def all(self) -> list[Take]:

@@ -100,6 +100,7 @@ class Taking:
     def __init__(self) -> None:
         self.streams = [SimpleNamespace(name="mcu")]
         self.lead = 0
+        self.first, self.end, self.reason = 0, 1_000_000, "length"
         self.noted: list[int] = []
         self.negative = SimpleNamespace(note=lambda name, document: self.noted.append(document["sample"]))
 
@@ -124,6 +125,20 @@ def test_a_mark_is_noted_once_in_each_negative_that_may_hold_its_sample() -> Non
     note(30 * second, much_later)
     note(31 * second, much_later)
     assert much_later.noted == []
+
+
+def test_a_mark_whose_sample_never_came_is_counted_as_lost() -> None:
+    orders = Orders("walk", RecordingSettings(streams=("mcu",)))
+    marks = Marks(orders, Steady())  # type: ignore[arg-type]
+    full, empty = Taking(), Taking()
+    full.end = 1000
+    empty.first = None  # type: ignore[assignment]
+    orders.mark(999_000_000, {"lap": 1})
+    orders.mark(1_020_000_000, {"lap": 2})
+    marks.note([full, empty], 1_100_000_000)  # type: ignore[list-item]
+    assert marks.lost == 0, "it may come yet"
+    marks.settle()
+    assert marks.lost == 1
 
 
 def test_a_mark_while_nothing_is_recorded_is_lost_and_counted() -> None:

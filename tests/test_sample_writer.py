@@ -366,6 +366,19 @@ def test_all_that_was_read_is_kept_where_the_fastest_is_lost_and_comes_back(benc
     assert b.takes.unrecorded == 0
 
 
+def test_a_long_absence_does_not_teach_patience_with_silence(bench: Make) -> None:
+    b = bench({"fast": FAST, "slow": SLOW}, length_s=0)
+    b.run(2.0, "fast", "slow")
+    b.unplug("fast")
+    b.run(60.0, "slow")
+    b.plug("fast", FAST)
+    b.run(2.0, "fast", "slow")
+    b.run(20.0, "slow")
+    b.end()
+    assert [stream["name"] for stream in _read(b.finished[-1]).head["streams"]] == ["slow"]
+    assert set(developed(b, "slow")) == set(range(b.next["slow"]))
+
+
 def test_packets_of_a_slower_stream_that_come_long_after_the_cut_belong_to_both_sides_of_it(bench: Make) -> None:
     packets = Identity("Packets", 10.0, (Channel("Y"),))
     b = bench(
