@@ -61,16 +61,21 @@ class Chip:
         self.set(0x23, 0x00)  # FIFO_EN
         self.set(0x6A, 0x04)  # USER_CTRL: an empty FIFO
         self.set(0x6A, 0x40)
+        self.ran_over()  # forgets what was before
         self.set(0x23, 0x78)  # gyroscope and accelerometer
 
+    def ran_over(self):
+        """Whether the FIFO lost something since this was last asked (INT_STATUS)."""
+        return bool(self.bus.readfrom_mem(CHIP, 0x3A, 1)[0] & 0x10)
+
+    def rows(self):
+        """How many samples wait in the FIFO."""
+        return struct.unpack(">H", self.bus.readfrom_mem(CHIP, 0x72, 2))[0] // 12
+
     def packet(self):
-        """The rows of a packet, little endian; empty where there are not so many yet, None where some were lost."""
-        if self.bus.readfrom_mem(CHIP, 0x3A, 1)[0] & 0x10:  # INT_STATUS: the FIFO ran over
-            return None
-        if struct.unpack(">H", self.bus.readfrom_mem(CHIP, 0x72, 2))[0] < PAYLOAD:
-            return b""
+        """The payload of a packet, little endian; None where the FIFO ran over before all of it was read."""
         words = struct.unpack(f">{6 * ROWS}h", self.bus.readfrom_mem(CHIP, 0x74, PAYLOAD))
-        return struct.pack(f"<{6 * ROWS}h", *words)
+        return None if self.ran_over() else struct.pack(f"<{6 * ROWS}h", *words)
 
 
 class Host:
@@ -97,7 +102,8 @@ def main():
     chip = Chip(I2C(0, sda=Pin(PINS["sda"]), scl=Pin(PINS["scl"]), freq=400000))
     host, out = Host(), sys.stdout.buffer
     chip.wake_up()
-    sequence, sampling, announced_ms, sent_ms = 0, False, 0, 0
+    sequence, sampling, announced_ms = 0, False, 0
+    packet_ms = 1000 * ROWS // RATE_HZ
     while True:
         host.listen()
         now_ms = time.ticks_ms()
@@ -109,15 +115,20 @@ def main():
             continue
         if not sampling:
             chip.begin()
-            sampling, sent_ms = True, now_ms
+            sampling, told_ms = True, time.ticks_ms()  # until when the host has all that was measured
+        rows = chip.rows()
+        if rows < ROWS:
+            continue
         payload = chip.packet()
         if payload is None:  # the host sees by the sequence how much was lost, as well as the clock here knows
-            sequence += (time.ticks_diff(now_ms, sent_ms) + 500 * ROWS // RATE_HZ) // (1000 * ROWS // RATE_HZ)
-            sampling = False
-        elif payload:
+            chip.begin()
+            now_ms = time.ticks_ms()
+            sequence += (time.ticks_diff(now_ms, told_ms) + packet_ms // 2) // packet_ms
+            told_ms = now_ms
+        else:
             sequence += 1
             out.write(frame(0, sequence, payload))
-            sent_ms = now_ms
+            told_ms = time.ticks_add(now_ms, -(rows - ROWS) * 1000 // RATE_HZ)
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ machine = ModuleType("machine")
 machine.I2C, machine.Pin = I2C, lambda number: number
 sys.modules["machine"] = machine
 time.ticks_ms = lambda: time.monotonic_ns() // 1_000_000
+time.ticks_add = lambda at, more: at + more
 time.ticks_diff = lambda later, earlier: later - earlier
 time.sleep_ms = lambda ms: time.sleep(ms / 1000)
 sys.stdin = sys.stdout = Unbuffered()

@@ -21,7 +21,7 @@ ssi::Host host;
 uint8_t packet[ssi::OVERHEAD + PAYLOAD];
 uint32_t sequence = 0;            // of the last packet; the first has 1
 bool sampling = false;
-unsigned long announced_ms = 0, sent_ms = 0;
+unsigned long announced_ms = 0, told_ms = 0;  // until told_ms the host has all that was measured
 
 bool write_register(uint8_t address, uint8_t value) {
   Wire.beginTransmission(CHIP);
@@ -51,24 +51,32 @@ bool wake_up() {
   return true;
 }
 
+// Whether the FIFO lost something since this was last asked (INT_STATUS), or the chip does not say.
+bool ran_over() {
+  uint8_t status = 0;
+  return !read_registers(0x3a, &status, 1) || (status & 0x10);
+}
+
 void begin_sampling() {
   write_register(0x23, 0x00);                     // FIFO_EN
   write_register(0x6a, 0x04);                     // USER_CTRL: an empty FIFO
   write_register(0x6a, 0x40);
+  ran_over();                                     // forgets what was before
   write_register(0x23, 0x78);                     // gyroscope and accelerometer
   sampling = true;
-  sent_ms = millis();
 }
 
 // What the FIFO could not hold is gone; the host sees by the sequence how much, as well as the clock here knows.
 void lose() {
   const unsigned long packet_ms = 1000UL * ROWS / RATE_HZ;
-  sequence += (millis() - sent_ms + packet_ms / 2) / packet_ms;
   begin_sampling();
+  const unsigned long now_ms = millis();
+  sequence += (now_ms - told_ms + packet_ms / 2) / packet_ms;
+  told_ms = now_ms;
 }
 
-// `looked_ms` is when the FIFO was last known to hold all: what it loses while we write counts from there.
-void send_packet(unsigned long looked_ms) {
+// The oldest of the `rows` that waited in the FIFO at `looked_ms`.
+void send_packet(uint16_t rows, unsigned long looked_ms) {
   uint8_t raw[2 * ROW_BYTES];                     // two rows fit into the 32 bytes that Wire has on an Uno
   for (uint8_t row = 0; row < ROWS; row += 2) {
     const uint8_t bytes = (ROWS - row > 1 ? 2 : 1) * ROW_BYTES;
@@ -79,8 +87,9 @@ void send_packet(unsigned long looked_ms) {
       to[i + 1] = raw[i];
     }
   }
+  if (ran_over()) return lose();                  // before all of it was read: it may be in pieces
   Serial.write(packet, ssi::close_packet(packet, 0, ++sequence, PAYLOAD));
-  sent_ms = looked_ms;
+  told_ms = looked_ms - (rows - ROWS) * 1000UL / RATE_HZ;
 }
 
 void setup() {
@@ -103,10 +112,13 @@ void loop() {
     }
     return;
   }
-  if (!sampling) begin_sampling();
+  if (!sampling) {
+    begin_sampling();
+    told_ms = millis();
+  }
   const unsigned long looked_ms = millis();
-  uint8_t status = 0, count[2] = {0, 0};
-  if (!read_registers(0x3a, &status, 1) || !read_registers(0x72, count, 2)) return;
-  if (status & 0x10) return lose();               // INT_STATUS: the FIFO ran over
-  if (((size_t)count[0] << 8 | count[1]) >= PAYLOAD) send_packet(looked_ms);
+  uint8_t count[2] = {0, 0};
+  if (!read_registers(0x72, count, 2)) return;
+  const uint16_t rows = ((uint16_t)count[0] << 8 | count[1]) / ROW_BYTES;
+  if (rows >= ROWS) send_packet(rows, looked_ms);
 }
