@@ -10,19 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from drivers import Block
-from drivers._ssi2_frames import SOON, WRAP, Framer, Frames, Run
+from drivers._ssi2_frames import FEW, SOON, WRAP, Framer, Run
 
 
-class _Held(NamedTuple):
-    """A good frame whose number nothing speaks for yet."""
+class _Frames(NamedTuple):
+    """A good frame, or several with consecutive numbers."""
 
-    frames: Frames
+    sequence: int
+    payload: bytes
     observed_ns: int
     strays: int
-
-    @property
-    def sequence(self) -> int:
-        return int(self.frames["sequence"][0])
 
 
 class Decoder:
@@ -33,7 +30,8 @@ class Decoder:
 
         `rate_hz` is only for the estimate of what is lost when a device starts anew and counts from one again.
         """
-        self._framer = Framer(dtype.itemsize * rows)
+        self._payload_bytes = dtype.itemsize * rows
+        self._framer = Framer(self._payload_bytes)
         self.counters = self._framer.counters | {
             "packets": 0,
             "lost_packets": 0,
@@ -44,12 +42,13 @@ class Decoder:
         self._framer.counters = self.counters
         self._dtype, self._rows, self._rate_hz, self._channel = dtype, rows, rate_hz, channel
         self._expected: int | None = None
-        self._held: _Held | None = None
+        self._held: _Frames | None = None
+        """One whose number nothing speaks for yet."""
         self._strays = 0
         self._index = 0
         self._segment = 0
         self._observed_ns = 0
-        self._payloads: list[Frames] = []
+        self._payloads: list[bytes] = []
         self._lost, self._exact = 0, True
         self._blocks: list[Block] = []
 
@@ -67,69 +66,81 @@ class Decoder:
         return self._rows_of(self._framer.settle())
 
     def _rows_of(self, runs: list[Run]) -> list[Block]:
-        for frames, observed_ns, strays in runs:
-            self._strays += strays
-            ours = frames["channel"] == self._channel
-            if not ours.all():
-                self.counters["other_channel_packets"] += len(frames) - int(ours.sum())
-                frames = frames[ours]
-            sequence = frames["sequence"]
-            breaks = (sequence[1:] != sequence[:-1] + np.uint32(1)).nonzero()[0] + 1
-            begin = 0
-            for end in (*breaks.tolist(), len(frames)):
-                while begin < end:
-                    begin += self._consecutive(frames[begin:end], observed_ns)
+        for run in runs:
+            self._strays += run.strays
+            if run.frames <= FEW:
+                for channel, sequence, payload in self._framer.one_by_one(run.data, run.at, run.frames):
+                    if channel == self._channel:
+                        self._consecutive(sequence, payload, run.observed_ns)
+                    else:
+                        self.counters["other_channel_packets"] += 1
+            else:
+                self._many(run)
         self._emit()
         blocks, self._blocks = self._blocks, []
         return blocks
 
-    def _consecutive(self, frames: Frames, observed_ns: int) -> int:
-        """Takes frames with consecutive numbers, all or the first alone; returns how many."""
-        strays, self._strays = self._strays, 0
-        if self._held is None and self._expected == int(frames["sequence"][0]):
-            self._take(frames, observed_ns, strays)
-            return len(frames)
-        self._judge(_Held(frames[:1], observed_ns, strays))
-        return 1
+    def _many(self, run: Run) -> None:
+        frames = self._framer.array(run)
+        ours = frames["channel"] == self._channel
+        if not ours.all():
+            self.counters["other_channel_packets"] += len(frames) - int(ours.sum())
+            frames = frames[ours]
+        sequence, payload = frames["sequence"], frames["payload"]
+        breaks = (sequence[1:] != sequence[:-1] + np.uint32(1)).nonzero()[0] + 1
+        begin = 0
+        for end in (*breaks.tolist(), len(frames)):
+            while begin < end:
+                first = int(sequence[begin])
+                taken = end if self._held is None and self._expected == first else begin + 1
+                self._consecutive(first, payload[begin:taken].tobytes(), run.observed_ns)
+                begin = taken
 
-    def _judge(self, frame: _Held) -> None:
+    def _consecutive(self, sequence: int, payload: bytes, observed_ns: int) -> None:
+        """Takes one frame, or several whose numbers follow and of which the first is the expected one."""
+        strays, self._strays = self._strays, 0
+        frame = _Frames(sequence, payload, observed_ns, strays)
+        if self._held is None and self._expected == sequence:
+            self._take(frame)
+        else:
+            self._judge(frame)
+
+    def _judge(self, frame: _Frames) -> None:
         """Takes a frame if its number is believed, holds it otherwise; believes or refuses one that was held."""
         held, self._held = self._held, None
         # how far it is ahead of what would follow without loss
         ahead = None if self._expected is None else (frame.sequence - self._expected) % WRAP
         if held is None:
             if ahead is not None and ahead in (0, self._frames_in(frame.strays)):
-                self._take(*frame)
+                self._take(frame)
             else:
-                self._keep(frame)
+                self._held = frame
             return
         gap = (frame.sequence - held.sequence) % WRAP
         between = held.strays + self._framer.size + frame.strays
         if ahead == 0:
             self._refuse()
-            self._take(frame.frames, frame.observed_ns, between)
+            self._take(frame._replace(strays=between))
         elif gap == 1 + self._frames_in(frame.strays):
-            self._take(*held)
-            self._take(*frame)
+            self._take(held)
+            self._take(frame)
         elif ahead == self._frames_in(between):
             self._refuse()
-            self._take(frame.frames, frame.observed_ns, between)
+            self._take(frame._replace(strays=between))
         elif 0 < gap < SOON and (self._expected is None or (held.sequence - self._expected) % WRAP < SOON):
-            self._take(*held)
-            self._keep(frame)
+            self._take(held)
+            self._held = frame
         else:
             self._refuse()
-            self._keep(_Held(frame.frames, frame.observed_ns, between))
-
-    def _keep(self, frame: _Held) -> None:
-        self._held = frame._replace(frames=frame.frames.copy())
+            self._held = frame._replace(strays=between)
 
     def _refuse(self) -> None:
         self.counters["refused_packets"] += 1
 
-    def _take(self, frames: Frames, observed_ns: int, strays: int) -> None:
-        """Adds frames with consecutive numbers; what they jump over is lost."""
-        first = int(frames["sequence"][0])
+    def _take(self, frame: _Frames) -> None:
+        """Adds a frame, or several with consecutive numbers; what they jump over is lost."""
+        first, payload, observed_ns, strays = frame
+        count = len(payload) // self._payload_bytes
         jump = 0 if self._expected is None else (first - self._expected) % WRAP
         if jump >= WRAP // 2:
             self._restarted(observed_ns)
@@ -140,10 +151,10 @@ class Decoder:
             self._index += self._lost
         if strays and self._expected is not None:
             self.counters["resyncs"] += 1
-        self.counters["packets"] += len(frames)
-        self._payloads.append(frames["payload"])
-        self._index += len(frames) * self._rows
-        self._expected = (first + len(frames)) % WRAP
+        self.counters["packets"] += count
+        self._payloads.append(payload)
+        self._index += count * self._rows
+        self._expected = (first + count) % WRAP
         self._observed_ns = observed_ns
 
     def _restarted(self, observed_ns: int) -> None:
@@ -159,8 +170,7 @@ class Decoder:
         """Makes a block of the rows collected since the last gap."""
         if not self._payloads:
             return
-        samples = np.concatenate(self._payloads).reshape(-1).view(self._dtype)
-        samples.flags.writeable = False
+        samples = np.frombuffer(b"".join(self._payloads), self._dtype)
         self._blocks.append(
             Block(
                 first=self._index - len(samples),

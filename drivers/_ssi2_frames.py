@@ -10,7 +10,9 @@ frame also has to be followed by a header; where it is not, the next header tell
 begins where it should or inside this frame.
 """
 
+import struct
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +26,10 @@ WRAP = 1 << 32
 SOON = 1 << 16
 """A number ahead by fewer frames than this is plausible."""
 _HEADER = 9
+_NUMBER = struct.Struct("<BI")
+"""Channel and sequence, from the fourth byte of a frame on."""
+FEW = 4
+"""So many frames are sooner looked at one by one than by numpy, which is slow to come into its stride after a rest."""
 _FIRST_SPAN, _WIDEST_SPAN = 8, 4096
 """Frames looked at in one go: few after damage, four times as many after each success."""
 
@@ -34,7 +40,10 @@ Frames = npt.NDArray[np.void]
 class Run(NamedTuple):
     """Good frames that came back to back."""
 
-    frames: Frames
+    data: bytes
+    at: int
+    """Where in `data` the first begins."""
+    frames: int
     observed_ns: int
     """When the last byte of the last one came."""
     strays: int
@@ -94,10 +103,20 @@ class Framer:
         return len(self._rest) >= self.size
 
     def feed(self, data: bytes, observed_ns: int) -> list[Run]:
-        """The frames that these bytes complete and confirm. The arrays look into `data`: copy what is to stay."""
+        """The frames that these bytes complete and confirm. They look into `data`: copy what is to stay."""
         self._rest = self._rest + data if self._rest else data
         self._arrivals.append((self._offset + len(self._rest), observed_ns))
         return self._find(settled=False)
+
+    def array(self, run: Run) -> Frames:
+        """All of a run at once."""
+        return np.frombuffer(run.data, self._layout, run.frames, run.at)
+
+    def one_by_one(self, data: bytes, at: int, count: int) -> Iterator[tuple[int, int, bytes]]:
+        """(channel, sequence, payload) of each of so many frames."""
+        for begin in range(at, at + count * self.size, self.size):
+            channel, sequence = _NUMBER.unpack_from(data, begin + 4)
+            yield channel, sequence, data[begin + _HEADER : begin + self.size - 1]
 
     def settle(self) -> list[Run]:
         """The frames in what has come so far, for when nothing follows for a while."""
@@ -107,10 +126,10 @@ class Framer:
         data, at, runs = self._rest, 0, list[Run]()
         while True:
             at = self._back_to_back(data, at, runs)
-            at, frame = self._hunt(data, at, settled)
-            if frame is None:
+            at, found = self._hunt(data, at, settled)
+            if not found:
                 break
-            at = self._found(runs, frame, at)
+            at = self._found(runs, data, at, 1)
         self._rest = data[at:]
         self._offset += at
         while self._arrivals and self._arrivals[0][0] <= self._offset:
@@ -120,48 +139,58 @@ class Framer:
     def _back_to_back(self, data: bytes, at: int, runs: list[Run]) -> int:
         """Takes frames from `at` on for as long as nothing is in doubt; returns where that ends.
 
-        Whole arrays at a time: this is where nearly all frames go.
+        Whole arrays at a time where there are many: this is where nearly all frames go.
         """
         size = self.size
-        while count := min((len(data) - at) // size, self._span):
-            frames = np.frombuffer(data, self._layout, count, at)
-            headed = frames["head"] == self._head_value
-            if not headed[0]:
-                break
-            raw = np.frombuffer(data, np.uint8, count * size, at).reshape(count, size)
-            good = headed & (np.bitwise_xor.reduce(raw[:, 3:], axis=1) == 0)
-            taken = count if good.all() else int(good.argmin())
-            damaged = taken < count
-            if taken and not (headed[taken] if damaged else data.startswith(self._head, at + count * size)):
+        while count := min(max(0, len(data) - at - len(self._head)) // size, self._span):
+            good = self._good_of_few(data, at, count) if count <= FEW else self._good_of_many(data, at, count)
+            taken = good
+            if taken and not data.startswith(self._head, at + taken * size):
                 taken -= 1  # no header follows it: _hunt looks closer
             if taken:
-                at = self._found(runs, frames[:taken], at + taken * size)
-            self._span = _FIRST_SPAN if damaged else min(4 * self._span, _WIDEST_SPAN)
+                at = self._found(runs, data, at, taken)
+            self._span = _FIRST_SPAN if good < count else min(4 * self._span, _WIDEST_SPAN)
             if taken < count:
                 break
         return at
 
-    def _hunt(self, data: bytes, at: int, settled: bool) -> tuple[int, Frames | None]:
-        """The next good frame and its end; None and the beginning of the undecided bytes where there is none yet."""
+    def _good_of_few(self, data: bytes, at: int, count: int) -> int:
+        """How many frames have their header and checksum before the first that has not."""
+        for n in range(count):
+            if not data.startswith(self._head, at) or _xor(data[at + 3 : at + self.size]):
+                return n
+            at += self.size
+        return count
+
+    def _good_of_many(self, data: bytes, at: int, count: int) -> int:
+        headed = np.frombuffer(data, self._layout, count, at)["head"] == self._head_value
+        if not headed[0]:
+            return 0
+        raw = np.frombuffer(data, np.uint8, count * self.size, at).reshape(count, self.size)
+        good = headed & (np.bitwise_xor.reduce(raw[:, 3:], axis=1) == 0)
+        return count if good.all() else int(good.argmin())
+
+    def _hunt(self, data: bytes, at: int, settled: bool) -> tuple[int, bool]:
+        """Where the next good frame begins, and True; where the undecided bytes do, and False: there is none yet."""
         while (start := data.find(self._head, at)) >= 0:
             self._stray(start - at)
             at, end = start, start + self.size
-            if end > len(data):
-                return at, None
-            if np.bitwise_xor.reduce(np.frombuffer(data, np.uint8, self.size - 3, at + 3)):
+            if end > len(data) - (0 if settled else _HEADER + 2) and not data.startswith(self._head, end):
+                return at, False
+            if _xor(data[at + 3 : end]):
                 self.counters["bad_checksums"] += 1
             else:
                 followed = self._followed(data, at, settled)
                 if followed is None:
-                    return at, None
+                    return at, False
                 if followed:
-                    return end, np.frombuffer(data, self._layout, 1, at)
+                    return at, True
                 self.counters["refused_packets"] += 1
             self._stray(1)
             at += 1
         keep = max(at, len(data) - len(self._head) + 1)
         self._stray(keep - at)
-        return keep, None
+        return keep, False
 
     def _followed(self, data: bytes, at: int, settled: bool) -> bool | None:
         """Whether what comes after a frame speaks for it; None where more bytes are needed to tell.
@@ -194,23 +223,35 @@ class Framer:
         after = int.from_bytes(number[1:], "little")
         return any(0 < (after - known) % WRAP < SOON for known in before)
 
-    def _found(self, runs: list[Run], frames: Frames, end: int) -> int:
-        """Adds good frames that end at `end`, which it returns."""
+    def _found(self, runs: list[Run], data: bytes, at: int, count: int) -> int:
+        """Adds good frames; returns where they end."""
+        end = at + count * self.size
         while self._arrivals[0][0] < self._offset + end:
             self._arrivals.popleft()
-        runs.append(Run(frames, self._arrivals[0][1], self._strays))
+        run = Run(data, at, count, self._arrivals[0][1], self._strays)
+        runs.append(run)
         self._strays = 0
-        channels = frames["channel"]
-        last = frames[-1]
-        self._newest[int(last["channel"])] = int(last["sequence"])
-        if len(frames) > 1 and (channels != channels[0]).any():
-            for channel in np.unique(channels):
+        if count <= FEW:
+            self._newest.update((channel, sequence) for channel, sequence, _ in self.one_by_one(data, at, count))
+        else:
+            frames = self.array(run)
+            channels = frames["channel"]
+            for channel in np.unique(channels) if (channels != channels[0]).any() else channels[:1]:
                 self._newest[int(channel)] = int(frames["sequence"][channels == channel][-1])
         return end
 
     def _stray(self, count: int) -> None:
         self._strays += count
         self.counters["garbage_bytes"] += count
+
+
+def _xor(data: bytes) -> int:
+    """The XOR of all bytes, by folding them in half."""
+    value, size = int.from_bytes(data, "little"), len(data)
+    while size > 1:
+        size = (size + 1) // 2
+        value = (value >> 8 * size) ^ (value & ((1 << 8 * size) - 1))
+    return value
 
 
 def _edits(data: bytes, expected: bytes) -> int:

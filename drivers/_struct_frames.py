@@ -65,7 +65,7 @@ class Decoder:
         """Blocks of frames with numbers: a new one where they jump."""
         wrap, blocks = self._layout.wrap, list[Block]()
         numbers = self._layout.sequence(frames)
-        pieces = _pieces((numbers[1:] - numbers[:-1]) % wrap != 1)
+        pieces = _pieces((numbers[1:] - numbers[:-1]) % wrap != 1) if len(numbers) > 1 else [(0, 1)]
         for begin, end in pieces:
             first = int(numbers[begin])
             self._strays += int(found.strays[begin])

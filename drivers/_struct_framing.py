@@ -13,6 +13,8 @@ from drivers._struct_layout import Layout
 LONGEST_COBS = 253
 """The most bytes of a frame that COBS always makes one byte longer, whatever is in it."""
 _SURE_BITS, _LIKELY_BITS = 32, 16
+_FEW = 4
+"""So many frames are sooner looked at one by one than by numpy, which is slow to come into its stride after a rest."""
 _AT_ONCE = 1 << 20
 """Bytes of frames looked at in one go."""
 
@@ -48,6 +50,8 @@ class SyncFramer:
     def feed(self, data: bytes) -> Found:
         """The frames that these bytes complete."""
         data = self._rest + data
+        if self._locked and not self._strays and (found := self._few(data)) is not None:
+            return found
         at, size, room = 0, self._layout.size, len(data) - self._after
         following = self._good(data)
         sure = [place for place, frames in following.items() if frames >= self._lock]
@@ -77,6 +81,17 @@ class SyncFramer:
         before = np.zeros(frames, np.int64)
         before[[first for first, _ in strays]] = [count for _, count in strays]
         return Found(np.concatenate(pieces), before)
+
+    def _few(self, data: bytes) -> Found | None:
+        """The same where no more than a few frames came, and nothing else; None where a closer look is needed."""
+        size = self._layout.size
+        count = max(0, len(data) - self._after) // size
+        if count > _FEW or not all(self._layout.valid_one(data, n * size) for n in range(count)):
+            return None
+        if self._after and not all(data.startswith(self._layout.sync, (n + 1) * size) for n in range(count)):
+            return None
+        self._rest = data[count * size :]
+        return Found(np.frombuffer(data, np.uint8, count * size).reshape(count, size), np.zeros(count, np.int64))
 
     def _good(self, data: bytes) -> dict[int, int]:
         """The places where good frames begin, in order, and how many follow one another from there on.

@@ -6,13 +6,14 @@
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from drivers import Samples
-from drivers._checksums import Bytes, checksums, width_of
+from drivers._checksums import Bytes, checksum_of, checksums, width_of
 from drivers._fields import np_order, wire_type
 
 Bools = npt.NDArray[np.bool_]
@@ -47,6 +48,7 @@ class Layout:
         self.sync, self.rows = sync, rows
         self.checksum_bits = width_of(checksum)
         self._checksum, self._covers_sync = checksum, covers_sync
+        self._checksum_order: Literal["little", "big"] = "big" if checksum_order == "big" else "little"
         wire = [(variable.name, wire_type(variable.type, byte_order)) for variable in variables]
         recorded = [variable.use == "record" for variable in variables]
         first, last = recorded.index(True), len(recorded) - recorded[::-1].index(True)
@@ -64,12 +66,15 @@ class Layout:
         self.recorded = np.dtype(
             [(v.name, wire_type(v.type, "little")) for v, ours in zip(variables, recorded, strict=True) if ours]
         )
+        self._alike = inner == self.recorded
         self._fixed = [(v.name, v.equals) for v in variables if v.equals is not None]
         self._sequence = next((v.name for v in variables if v.use == "sequence"), "")
         self._inside = {name for name, _ in wire[first:last]}
         self.wrap = 1 << 8 * self._of(np.zeros(1, self.frame), self._sequence).itemsize if self._sequence else 0
         """Sequence numbers count modulo this; 0 where there are none."""
         fixed_bits = 8 * sum(self._of(np.zeros(1, self.frame), name).itemsize for name, _ in self._fixed)
+        self._bytes = [self._place(name, value) for name, value in self._fixed]
+        """Where which bytes stand in each good frame."""
         self.evidence_bits = 8 * len(sync) + self.checksum_bits + fixed_bits
         """How much of a frame chance would have to guess."""
 
@@ -86,13 +91,25 @@ class Layout:
             good &= frames["(checksum)"] == made
         return good
 
+    def valid_one(self, data: bytes, at: int) -> bool:
+        """Whether a good frame, sync bytes and all, begins there; `data` has room for it."""
+        if not data.startswith(self.sync, at) or any(not data.startswith(b, at + offset) for offset, b in self._bytes):
+            return False
+        if not self.checksum_bits:
+            return True
+        begin, end = at + (0 if self._covers_sync else len(self.sync)), at + self.size - self.checksum_bits // 8
+        said = int.from_bytes(data[end : at + self.size], self._checksum_order)
+        return said == checksum_of(self._checksum, data[begin:end])
+
     def view(self, raw: Bytes) -> npt.NDArray[np.void]:
         """Lines of bytes as frames."""
         return np.ascontiguousarray(raw).view(self.frame).reshape(-1)
 
     def samples(self, frames: npt.NDArray[np.void]) -> Samples:
         """The recorded variables of the frames, little endian."""
-        inner = frames[self._inner].reshape(-1)
+        inner: Samples = frames[self._inner].reshape(-1)
+        if self._alike:
+            return inner.copy()
         rows = np.empty(len(inner), self.recorded)
         for name in self.recorded.names or ():
             rows[name] = inner[name]
@@ -102,6 +119,17 @@ class Layout:
         """The frames' sequence numbers, from 0 to `wrap` - 1."""
         numbers = self._of(frames, self._sequence).reshape(-1)
         return (numbers.astype(np.int64)) % self.wrap
+
+    def _place(self, name: str, value: int) -> tuple[int, bytes]:
+        """Where the bytes of a variable with this value stand in a frame. (With several rows it is outside them.)"""
+        outer: Mapping[str, Any] = self.frame.fields or {}
+        if name not in self._inside:
+            kind, begin = outer[name][:2]
+        else:
+            inner, begin = outer[self._inner][:2]
+            kind, offset = inner.base.fields[name][:2]
+            begin += offset
+        return begin, np.array(value, kind).tobytes()
 
     def _of(self, frames: npt.NDArray[np.void], name: str) -> npt.NDArray[np.generic]:
         found: npt.NDArray[np.generic] = frames[self._inner][name] if name in self._inside else frames[name]

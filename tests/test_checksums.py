@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from drivers._checksums import CRCS, checksums
+from drivers._checksums import CRCS, NAMES, checksum_of, checksums
 from drivers._struct_framing import unstuffed
 from drivers.ports.virtual.struct_frames import stuffed
 
@@ -52,3 +52,10 @@ def test_cobs_there_and_back(body: bytes) -> None:
     assert 0 not in coded
     frames, whole = unstuffed(np.frombuffer(coded, np.uint8).reshape(1, -1), len(body))
     assert (frames.tobytes(), whole.tolist()) == (body, [True])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
+@given(st.binary(min_size=1, max_size=40))
+def test_one_frame_has_the_checksum_that_it_has_among_many(name: str, data: bytes) -> None:
+    frames = np.frombuffer(data, np.uint8).reshape(1, -1)
+    assert checksum_of(name, data) == checksums(name, frames)[0]

@@ -298,3 +298,32 @@ def test_a_wrong_description_is_explained() -> None:
             driver.start()
         finally:
             driver.close()
+
+
+INNER = (
+    Field("Kind", "int8", use="skip", equals=-3),
+    Field("A", "int16"),
+    Field("Marker", "uint32", use="skip", equals=0xDEADBEEF),
+    Field("B", "float64"),
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        SYNC,
+        {**SYNC, "byte_order": "big", "checksum": "crc8"},
+        {"fields": INNER, "checksum": "crc32-mpeg2", "checksum_order": "big"},
+        {"fields": INNER, "byte_order": "big", "checksum": "none"},
+        {"fields": INNER, "checksum": "sum8", "checksum_covers": "frame"},
+    ],
+)
+@given(st.data())
+def test_a_frame_is_as_good_alone_as_among_many(options: dict[str, Any], data: st.DataObject) -> None:
+    layout = made(options).layout()
+    (frame,) = sent(options, 1, data.draw(st.integers(0, 999)))
+    frame = bytearray(frame[: layout.size])
+    assert layout.valid_one(frame, 0)
+    frame[data.draw(st.integers(len(layout.sync), len(frame) - 1))] = data.draw(st.integers(0, 255))
+    many = np.frombuffer(bytes(frame) * 2, np.uint8).reshape(2, layout.size)
+    assert [layout.valid_one(bytes(frame), 0)] * 2 == layout.valid(many).tolist()
