@@ -52,6 +52,16 @@ def cpu_s_of(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def cpu_s_of_children(pid: int) -> float:
+    """CPU seconds of the processes that it has started and that still run."""
+    spent = 0.0
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+            spent += cpu_s_of(int(process.name)) if int(parent) == pid else 0.0
+    return spent
+
+
 def rss_mib_of(pid: int) -> float:
     """Resident memory of a process."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS"))

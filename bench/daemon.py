@@ -16,7 +16,7 @@ import urllib3
 
 from bench import Measure, beside
 from bench._load import HEIGHT, LOAD, QUALITY, SMALL_LOAD, WIDTH, Daemon, bare, broker, reference, small
-from bench._process import Look, busiest, cpu_curve, cpu_percent, cpu_s_by_thread
+from bench._process import Look, busiest, cpu_curve, cpu_percent, cpu_s_by_thread, cpu_s_of_children
 from bench._servers import free_port
 from bench._sink import Sink
 from drivers.ports.virtual.picamera import render
@@ -38,6 +38,8 @@ class Run:
     load: str
     looks: Sequence[Look]
     starts_s: Sequence[float]
+    devices_s: float
+    """Processor seconds that the processes of its virtual devices took of it by the first sample, at most."""
     stop_s: float
     status: dict[str, Any]
     busiest: str
@@ -99,7 +101,10 @@ def measure() -> list[Measure]:
                 aim=f"under {_START_AIM:g} s",
                 met=start_s < _START_AIM,
                 peers={_BARE: bare_s},
-                reason=f"of {len(run.starts_s)} starts the fastest took {min(run.starts_s):.2f} s",
+                reason=(
+                    f"of {len(run.starts_s)} starts the fastest took {min(run.starts_s):.2f} s; its virtual devices,"
+                    f" which start meanwhile, had taken {run.devices_s:.2f} s of processor by then"
+                ),
             ),
             *_rest(run),
         ]
@@ -108,10 +113,11 @@ def measure() -> list[Measure]:
 
 def _run(folder: Path, load: str, config: str) -> Run:
     folder.mkdir()
-    starts = []
+    starts, devices = [], []
     for _ in range(_STARTS):
         with Daemon(folder, config) as daemon:
             starts.append(daemon.samples_s("imu"))
+            devices.append(cpu_s_of_children(daemon.pid))
     with Daemon(folder, config, named=True) as daemon:
         daemon.samples_s("imu")
         time.sleep(_SETTLING_S)
@@ -119,7 +125,7 @@ def _run(folder: Path, load: str, config: str) -> Run:
         looks = daemon.watch(lambda passed: passed >= LOAD_S)
         threads = busiest(before, cpu_s_by_thread(daemon.pid), looks[-1].at_s)
         status = daemon.status()
-        return Run(load, looks, starts, daemon.stop(), status, threads)
+        return Run(load, looks, starts, max(devices), daemon.stop(), status, threads)
 
 
 def _rest(run: Run) -> list[Measure]:
