@@ -131,11 +131,12 @@ def test_flipped_dropped_and_doubled_bytes_cost_only_the_blocks_they_hit(
     original, written = whole
     bad = bytearray(original)
     start = original.index(BLOCK_MAGIC)
-    # sorted from the back, so that a place is not moved by what happens to another
-    for place in sorted(data.draw(st.sets(st.integers(start, len(original) - 1), max_size=12)), reverse=True):
-        kind = data.draw(st.sampled_from(["flip", "drop", "double"]))
+    damage = st.tuples(st.sampled_from(["flip", "drop", "double"]), st.integers(1, 255))
+    places = data.draw(st.dictionaries(st.integers(start, len(original) - 1), damage, max_size=12))
+    # from the back, so that a place is not moved by what happens to another
+    for place, (kind, change) in sorted(places.items(), reverse=True):
         if kind == "flip":
-            bad[place] ^= data.draw(st.integers(1, 255))
+            bad[place] ^= change
         elif kind == "drop":
             del bad[place]
         else:
