@@ -231,13 +231,14 @@ class Framer:
         run = Run(data, at, count, self._arrivals[0][1], self._strays)
         runs.append(run)
         self._strays = 0
-        if count <= FEW:
-            self._newest.update((channel, sequence) for channel, sequence, _ in self.one_by_one(data, at, count))
-        else:
+        if count > FEW:
             frames = self.array(run)
             channels = frames["channel"]
-            for channel in np.unique(channels) if (channels != channels[0]).any() else channels[:1]:
+            for channel in np.unique(channels) if (channels != data[end - self.size + 4]).any() else ():
                 self._newest[int(channel)] = int(frames["sequence"][channels == channel][-1])
+        last = min(count, FEW)
+        for channel, sequence, _ in self.one_by_one(data, end - last * self.size, last):
+            self._newest[channel] = sequence
         return end
 
     def _stray(self, count: int) -> None:

@@ -42,6 +42,8 @@ from drivers._registers import Registers
 from drivers.ports.i2c import I2cDevice, open_i2c
 from drivers.ports.virtual import Virtual
 
+_PLAIN = 12
+"""Bytes of a sample without temperature and field."""
 _INTERNAL_HZ = 1000.0
 _RESET_S = 0.1  # [4.28] names 100 ms
 _WAKE_S = 0.06  # gyroscope 30 ms, typically; product specification 6.1
@@ -107,7 +109,7 @@ class Settings:
 
 
 class Mpu6050:
-    """Reads the FIFO every 28 ms, or before it is half full, in one burst; it is the `Source` of its `Fifo`."""
+    """Reads the FIFO every 32 ms, or before it is half full, in one burst; it is the `Source` of its `Fifo`."""
 
     def __init__(self, settings: Settings, device: I2cDevice) -> None:
         self._settings = settings
@@ -179,6 +181,10 @@ class Mpu6050:
         Temperature, which stands between them for its register's sake, becomes the last channel.
         """
         data = self._device.read_fifo(FIFO_DATA.address, count * self._frame.itemsize)
+        if self._frame.itemsize == _PLAIN:
+            plain: Samples = np.frombuffer(data, ">i2").astype("<i2").view(self._dtype)
+            plain.flags.writeable = False
+            return plain
         frames = np.frombuffer(data, self._frame)
         samples: Samples = np.empty(count, self._dtype)
         words = samples.view("<i2").reshape(count, -1)

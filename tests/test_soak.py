@@ -16,7 +16,7 @@ from tests.receiver import Receiver
 from tests.running import Running
 
 _PAUSE_S = 0.04
-"""Of the 85 ms that the FIFO holds at 1 kHz, up to 28 ms are waited for anyhow."""
+"""Of the 85 ms that the FIFO holds at 1 kHz, up to 32 ms are waited for anyhow."""
 
 LOAD = """
 [stream.imu]

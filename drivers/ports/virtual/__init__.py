@@ -104,15 +104,23 @@ class Wire:
         return self._socket.fileno()
 
     def send(self, *parts: bytes | bytearray | memoryview) -> None:
-        size = sum(len(part) for part in parts)
-        self._socket.sendall(b"".join((_LENGTH.pack(size), *parts)))
+        self._socket.sendall(b"".join((_LENGTH.pack(sum(map(len, parts))), *parts)))
 
-    def receive(self, timeout: float | None = None) -> bytes | None:
-        """One message; None when none came in time. EOFError when the other end is gone."""
+    def receive(self, timeout: float | None = None, *, likely: int = 0) -> bytes | None:
+        """One message; None when none came in time. EOFError when the other end is gone.
+
+        `likely`: how many bytes it will probably have, where no other can follow it.
+        """
         if timeout is not None and not self._poll.poll(timeout * 1000):
             return None
-        (size,) = _LENGTH.unpack(self._exactly(_LENGTH.size))
-        return self._exactly(size)
+        data = self._socket.recv(_LENGTH.size + likely)
+        if not data:
+            raise EOFError("the other end is gone")
+        if len(data) < _LENGTH.size:
+            data += self._exactly(_LENGTH.size - len(data))
+        (size,) = _LENGTH.unpack_from(data)
+        message = data[_LENGTH.size :]
+        return message if len(message) == size else message + self._exactly(size - len(message))
 
     def _exactly(self, size: int) -> bytes:
         data = bytearray(size)

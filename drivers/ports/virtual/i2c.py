@@ -58,7 +58,7 @@ class VirtualTransfers:
         wire = self._child.wire
         wire.send(_REQUEST.pack(kind, register, count), data)
         try:
-            answer = wire.receive(self._answer_s)
+            answer = wire.receive(self._answer_s, likely=_ANSWER.size + (count if kind == _READ else 0))
         except EOFError:
             raise OSError(errno.ENODEV, "the virtual chip's process has ended") from None
         if answer is None:
