@@ -74,6 +74,6 @@ def test_the_syncs_of_a_running_daemon_are_counted_as_the_kernel_sees_them(tmp_p
         first, before = running.until(lambda status: status["recordings"]["imu"]["finished"] >= 1)["disk"], seen()
         last = running.until(lambda status: status["recordings"]["imu"]["finished"] >= 7)["disk"]
         counted, saw = last["syncs"] - first["syncs"], seen() - before
-    assert counted >= 12
+    assert counted >= 6, "one for each capture at least"
     assert abs(counted - saw) <= 2, "one may be under way at either end"
     assert last["written_bytes"] > 0
