@@ -158,6 +158,7 @@ BCM2835, STUB = (0x0EFF0009, errno.EREMOTEIO), (0x0C7F0000, errno.ENODEV)
 SMBus alone."""
 
 
+@pytest.mark.alone  # what a chip without a FIFO measures is read in time, or lost
 @pytest.mark.parametrize(
     ("adapter", "tests"),
     [(BCM2835, ("start_says", "unplugged_says")), (BCM2835, ("follow", "hold")), (STUB, ("hold", "unplugged_says"))],
