@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from drivers import Block, DriverError, Samples, boottime_ns
 
-_LONGEST_S = 0.032
+_LONGEST_S = 0.028
 """How long samples may wait in the FIFO, where a driver says nothing else."""
 _FILL = 0.45
 """How full it may get between two reads."""

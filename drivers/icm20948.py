@@ -101,7 +101,7 @@ class Settings:
 
 
 class Icm20948:
-    """Reads the FIFO every 32 ms, or before it is half full, in one burst; it is the `Source` of its `Fifo`."""
+    """Reads the FIFO every 28 ms, or before it is half full, in one burst; it is the `Source` of its `Fifo`."""
 
     def __init__(self, settings: Settings, device: I2cDevice) -> None:
         self._settings = settings

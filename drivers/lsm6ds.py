@@ -107,7 +107,7 @@ class Settings:
 
 
 class Lsm6ds:
-    """Reads the FIFO every 32 ms, or before it is half full, in one burst."""
+    """Reads the FIFO every 28 ms, or before it is half full, in one burst."""
 
     def __init__(self, settings: Settings, device: I2cDevice) -> None:
         self._settings = settings

@@ -1,4 +1,4 @@
-"""Tells when the machine stood still or was busy with others, so that this is not taken for what the agent did."""
+"""Tells when the machine itself stood still, so that what it did is not taken for what the agent did."""
 
 import os
 import subprocess
@@ -9,8 +9,7 @@ from typing import NamedTuple, Self
 _WATCH = """\
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
-if sys.argv[3]:
-    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
 print(flush=True)
 before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 while True:
@@ -30,14 +29,12 @@ class Pause(NamedTuple):
 
 
 class Pauses:
-    """A process on each processor that wants to run 200 times a second, and notes when it may not.
+    """A process on each processor, at real-time priority, to which nothing but the machine can give a pause.
 
-    With real-time priority nothing but the machine can give it a pause; where that priority is not to be had, there are
-    no pauses. Without, it waits as any other process does, for those that want the processor, too.
+    Where that priority is not to be had, nothing is excused: there are no pauses then.
     """
 
-    def __init__(self, longer_than_s: float, *, realtime: bool) -> None:
-        self._realtime = realtime
+    def __init__(self, longer_than_s: float) -> None:
         self._least_ns = int(longer_than_s * 1e9)
         self._watchers: list[subprocess.Popen[str]] = []
         self.all: list[Pause] = []
@@ -45,7 +42,7 @@ class Pauses:
 
     def __enter__(self) -> Self:
         for processor in sorted(os.sched_getaffinity(0)):
-            command = [sys.executable, "-c", _WATCH, str(processor), str(self._least_ns), "1" if self._realtime else ""]
+            command = [sys.executable, "-c", _WATCH, str(processor), str(self._least_ns)]
             watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             self._watchers.append(watcher)
         return self

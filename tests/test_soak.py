@@ -1,8 +1,8 @@
 """An hour of the daemon under its usual load: memory, threads and descriptors stay where they are, nothing is lost.
 
-`make soak-load`; SOAK_MINUTES shortens it. Where the processors are taken away for longer than a FIFO lasts, by the
-host of a virtual machine or by others that run on it, samples are lost that no program can save: such a loss is excused
-where a process that does nothing but watch was kept waiting in that very moment.
+`make soak-load`; SOAK_MINUTES shortens it. A virtual machine whose host takes its processors away for longer than a
+FIFO lasts loses samples that no program can save: such a loss is excused where a watcher at real-time priority on each
+processor saw the very same pause.
 """
 
 import os
@@ -16,7 +16,7 @@ from tests.receiver import Receiver
 from tests.running import Running
 
 _PAUSE_S = 0.04
-"""Of the 85 ms that the FIFO holds at 1 kHz, up to 32 ms are waited for anyhow."""
+"""Of the 85 ms that the FIFO holds at 1 kHz, up to 28 ms are waited for anyhow."""
 
 LOAD = """
 [stream.imu]
@@ -73,8 +73,7 @@ def _longest_s(pauses: Pauses) -> float:
 def test_an_hour_is_flat(tmp_path: Path) -> None:
     minutes = float(os.environ.get("SOAK_MINUTES", "60"))
     with (
-        Pauses(_PAUSE_S, realtime=True) as pauses,
-        Pauses(_PAUSE_S, realtime=False) as waits,
+        Pauses(_PAUSE_S) as pauses,
         Receiver(keep=False) as receiver,
         Running(tmp_path, LOAD.replace("URL", receiver.url)) as running,
     ):
@@ -98,11 +97,9 @@ def test_an_hour_is_flat(tmp_path: Path) -> None:
     assert seen[-1][1] == seen[0][1]
     assert abs(seen[-1][2] - seen[0][2]) <= 8, "uploads under way come and go"
     print(f"the machine stood still {len(pauses.all)} times, at most {_longest_s(pauses) * 1e3:.0f} ms")
-    print(f"others kept it from a watcher {len(waits.all)} times, at most {_longest_s(waits) * 1e3:.0f} ms")
     excused = 0
     for moment_ns, samples in losses(running):
-        excuse = pauses.near(moment_ns, 0.25) or waits.near(moment_ns, 0.25)
-        assert excuse, f"{samples} samples lost while the machine ran"
+        assert pauses.near(moment_ns, 0.25), f"{samples} samples lost while the machine ran"
         excused += samples
     assert status["streams"]["mcu"]["lost"] == 0
     assert status["streams"]["imu"]["lost"] == excused

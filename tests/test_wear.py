@@ -61,6 +61,7 @@ length_s = 0.5
 """
 
 
+@pytest.mark.alone  # captures that come late together share their syncs
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 def test_the_syncs_of_a_running_daemon_are_counted_as_the_kernel_sees_them(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
@@ -74,6 +75,6 @@ def test_the_syncs_of_a_running_daemon_are_counted_as_the_kernel_sees_them(tmp_p
         first, before = running.until(lambda status: status["recordings"]["imu"]["finished"] >= 1)["disk"], seen()
         last = running.until(lambda status: status["recordings"]["imu"]["finished"] >= 7)["disk"]
         counted, saw = last["syncs"] - first["syncs"], seen() - before
-    assert counted >= 6, "one for each capture at least"
+    assert counted >= 12
     assert abs(counted - saw) <= 2, "one may be under way at either end"
     assert last["written_bytes"] > 0
