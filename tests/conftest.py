@@ -9,6 +9,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.runner import runtestprotocol
+
+from tests.pauses import Pauses
 
 if TYPE_CHECKING:
     from tests.second_opinion import Theirs
@@ -18,6 +21,47 @@ def pytest_configure() -> None:
     """A job in the background of a shell ignores Ctrl-C, and so would every process that a test sends one."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_PAUSE_S = 0.02
+"""What a FIFO bears beyond the wait for it, less what an ordinary machine takes."""
+_TRIES = 3
+
+_again: list[str] = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Runs a test that is about keeping up with a sensor again where it failed while the machine itself stood still.
+
+    A virtual machine's host takes its processors away at times, and what a FIFO loses then no program can keep. Only
+    what watchers at real-time priority saw counts, the summary tells of it, and the test has to pass as it is.
+    """
+    if item.get_closest_marker("alone") is None or item.get_closest_marker("soak") is not None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for left in reversed(range(_TRIES)):
+        with Pauses(_PAUSE_S) as pauses:
+            reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not left or not pauses.all or not any(report.failed for report in reports):
+            break
+        _again.append(f"{item.nodeid}: the machine stood still {pauses}")
+        for _ in range(5):
+            with Pauses(_PAUSE_S) as pauses:
+                time.sleep(3)
+            if not pauses.all:
+                break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _again:
+        terminalreporter.section("run again")
+        for line in _again:
+            terminalreporter.line(line)
 
 
 def _descriptors() -> dict[int, str]:

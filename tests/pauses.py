@@ -42,7 +42,7 @@ class Pauses:
 
     def __enter__(self) -> Self:
         for processor in sorted(os.sched_getaffinity(0)):
-            command = [sys.executable, "-c", _WATCH, str(processor), str(self._least_ns)]
+            command = [sys.executable, "-I", "-S", "-c", _WATCH, str(processor), str(self._least_ns)]
             watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
             self._watchers.append(watcher)
         return self
@@ -54,6 +54,10 @@ class Pauses:
             watcher.terminate()
             said, _ = watcher.communicate()
             self.all += [Pause(*map(int, line.split())) for line in said.splitlines() if line]
+
+    def __str__(self) -> str:
+        longest_ns = max((pause.end_ns - pause.begin_ns for pause in self.all), default=0)
+        return f"{len(self.all)} times, at most {longest_ns / 1e6:.0f} ms"
 
     def near(self, moment_ns: int, within_s: float) -> bool:
         """Whether it stood still at that time, more or less `within_s`."""
