@@ -19,7 +19,15 @@ def example(name: str) -> str:
 
 
 def test_the_example_driver_passes_the_contract_in_a_copy_of_the_tree(tmp_path: Path) -> None:
-    for name in ("agent", "drivers", "tests/contracts", "tests/conftest.py", "tests/__init__.py", "pyproject.toml"):
+    for name in (
+        "agent",
+        "drivers",
+        "tests/contracts",
+        "tests/conftest.py",
+        "tests/pauses.py",
+        "tests/__init__.py",
+        "pyproject.toml",
+    ):
         source, place = ROOT / name, tmp_path / name
         place.parent.mkdir(exist_ok=True)
         if source.is_dir():
