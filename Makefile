@@ -18,7 +18,7 @@ demo: $(STAMP)
 test: test-together test-alone
 
 test-together: $(STAMP)  # most of them wait for something most of the time
-	$(BIN)/python -m pytest -m 'not soak and not hardware and not alone' -n 4 --dist worksteal $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m 'not soak and not hardware and not alone' -n 3 --dist worksteal $(ARGS) || [ $$? = 5 ]
 
 test-alone: $(STAMP)
 	$(BIN)/python -m pytest -m 'alone and not soak' $(ARGS) || [ $$? = 5 ]  # 5: ARGS chose none of these

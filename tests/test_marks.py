@@ -48,6 +48,7 @@ def segments(captures: list[Capture]) -> list[tuple[Capture, dict[str, Any]]]:
     return [(capture, one) for capture in captures for one in capture.document.get("segments", ())]
 
 
+@pytest.mark.alone
 def test_each_mark_is_in_one_capture_at_its_moment_also_at_the_edge_of_two(tmp_path: Path) -> None:
     marked: list[int] = []
     with Running(tmp_path, CONFIG) as running:

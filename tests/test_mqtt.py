@@ -204,6 +204,14 @@ def test_a_command_that_comes_again_is_answered_the_same_and_not_obeyed_again(si
     assert site.running.ask("status")["targets"]["archive"]["state"] != "paused"
 
 
+def test_each_repetition_is_answered_also_soon_after_the_answer_went(site: Site) -> None:
+    token, topic = uuid.uuid4().bytes, f"answers/{uuid.uuid4().hex}"
+    for count in range(1, 4):
+        site.listener.publish(f"{BASE}/command/retry", "{}", reply=topic, correlation=token)
+        site.listener.until(lambda message, count=count: len(site.listener.on(topic)) >= count)
+    assert len({answer["id"] for answer in site.listener.on(topic)}) == 1
+
+
 def test_without_a_response_topic_answers_come_on_one_topic_with_the_correlation_of_the_payload(site: Site) -> None:
     with site.broker.listener(f"{BASE}/response", version="3.1.1") as old:
         old.publish(f"{BASE}/command/snapshot", '{"stream": "imu", "correlation": "number 5"}')

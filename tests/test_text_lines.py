@@ -77,6 +77,7 @@ def test_err_ends_the_driver(line: bytes) -> None:
                 driver.read(0.2)
 
 
+@pytest.mark.alone
 def test_measured_and_configured_rate() -> None:
     with started(measure_s=1.0) as (_, identity):
         assert identity.rate_hz == 1000

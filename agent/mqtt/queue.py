@@ -65,11 +65,11 @@ class Queue:
                 )
 
     def again(self, topic: str, payload: Mapping[str, Any], correlation: bytes | None) -> None:
-        """Queues an answer that was given before."""
+        """Queues an answer that was given before. One that has gone may stand there still, to be struck out soon."""
         with self._database.transaction(durable=False) as connection:
+            connection.execute("DELETE FROM queued_message WHERE uuid = ?", (payload["id"],))
             connection.execute(
-                "INSERT INTO queued_message (uuid, kind, topic, payload, correlation) VALUES (?, 'answer', ?, ?, ?)"
-                " ON CONFLICT DO NOTHING",  # it has not even gone yet
+                "INSERT INTO queued_message (uuid, kind, topic, payload, correlation) VALUES (?, 'answer', ?, ?, ?)",
                 (payload["id"], topic, json.dumps(payload), correlation),
             )
 
