@@ -20,12 +20,14 @@ from bench._process import Look, busiest, cpu_curve, cpu_percent, cpu_s_by_threa
 from bench._servers import free_port
 from bench._sink import Sink
 from drivers.ports.virtual.picamera import render
+from tests.pauses import Pauses
 
 LOAD_S = 60.0
 _SETTLING_S = 5.0
 _STARTS = 3
 _CPU_AIM, _START_AIM, _STOP_AIM = 8.0, 1.0, 10.0
 _RSS_AIM, _SMALL_RSS_AIM = 75.0, 60.0
+_PAUSE_S = 0.03
 _OWED_AIM = 10
 """Captures that may be owed at the end: what came in ten seconds."""
 _BARE = "Python with numpy, doing nothing"
@@ -44,6 +46,8 @@ class Run:
     status: dict[str, Any]
     busiest: str
     """Its threads that needed most."""
+    stood_still: Pauses
+    """When the machine itself did meanwhile."""
 
 
 def measure() -> list[Measure]:
@@ -122,10 +126,11 @@ def _run(folder: Path, load: str, config: str) -> Run:
         daemon.samples_s("imu")
         time.sleep(_SETTLING_S)
         before = cpu_s_by_thread(daemon.pid)
-        looks = daemon.watch(lambda passed: passed >= LOAD_S)
+        with Pauses(_PAUSE_S) as pauses:
+            looks = daemon.watch(lambda passed: passed >= LOAD_S)
         threads = busiest(before, cpu_s_by_thread(daemon.pid), looks[-1].at_s)
         status = daemon.status()
-        return Run(load, looks, starts, max(devices), daemon.stop(), status, threads)
+        return Run(load, looks, starts, max(devices), daemon.stop(), status, threads, pauses)
 
 
 def _rest(run: Run) -> list[Measure]:
@@ -155,7 +160,8 @@ def _rest(run: Run) -> list[Measure]:
             met=lost == 0,
             compared=False,
             reason="; ".join(
-                f"{name}: {stream['lost']} lost, {stream['counters']}" for name, stream in streams.items()
+                [f"{name}: {stream['lost']} lost, {stream['counters']}" for name, stream in streams.items()]
+                + [f"meanwhile the machine itself stood still {run.stood_still}"]
             ),
         ),
         Measure(

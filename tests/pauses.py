@@ -3,8 +3,9 @@
 import os
 import subprocess
 import sys
+import tempfile
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import IO, NamedTuple, Self
 
 _WATCH = """\
 import os, sys, time
@@ -36,30 +37,32 @@ class Pauses:
 
     def __init__(self, longer_than_s: float) -> None:
         self._least_ns = int(longer_than_s * 1e9)
-        self._watchers: list[subprocess.Popen[str]] = []
+        self._watchers: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
         self.all: list[Pause] = []
         """In no order, once it is left."""
 
     def __enter__(self) -> Self:
         for processor in sorted(os.sched_getaffinity(0)):
             command = [sys.executable, "-I", "-S", "-c", _WATCH, str(processor), str(self._least_ns)]
-            watcher = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            self._watchers.append(watcher)
+            said = tempfile.TemporaryFile()
+            self._watchers.append((subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL), said))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for watcher in self._watchers:
+        for watcher, said in self._watchers:
             watcher.terminate()
-            said, _ = watcher.communicate()
-            self.all += [Pause(*map(int, line.split())) for line in said.splitlines() if line]
+            watcher.wait()
+            with said:
+                said.seek(0)
+                self.all += [Pause(*map(int, line.split())) for line in said if line.strip()]
 
     def __str__(self) -> str:
         longest_ns = max((pause.end_ns - pause.begin_ns for pause in self.all), default=0)
         return f"{len(self.all)} times, at most {longest_ns / 1e6:.0f} ms"
 
-    def near(self, moment_ns: int, within_s: float) -> bool:
-        """Whether it stood still at that time, more or less `within_s`."""
-        slack_ns = int(within_s * 1e9)
-        return any(pause.begin_ns - slack_ns <= moment_ns <= pause.end_ns + slack_ns for pause in self.all)
+    def stood_still_s(self, moment_ns: int, within_s: float) -> float:
+        """How long its processors did around that time, together: a sample passes through several hands."""
+        begin_ns, end_ns = moment_ns - int(within_s * 1e9), moment_ns + int(within_s * 1e9)
+        return sum(max(0, min(p.end_ns, end_ns) - max(p.begin_ns, begin_ns)) for p in self.all) / 1e9

@@ -227,6 +227,13 @@ def test_nobody_speaks_through_the_device_where_only_it_may(site: Site, topic: s
     answer = site.listener.first(f"{BASE}/response", correlation=token)
     assert not answer["ok"]
     assert re.search("no answer|answers go to|response topic", answer["error"])
+    for _ in range(2):  # also not where it is only answered again
+        site.listener.publish(f"{BASE}/command/retry", json.dumps({"correlation": token}), reply=topic)
+    site.listener.until(
+        lambda message: sum(answer.get("correlation") == token for answer in site.listener.on(f"{BASE}/response")) == 3
+    )
+    with pytest.raises(AssertionError, match="in vain"):
+        site.listener.until(lambda message: message.topic == topic and token.encode() in message.payload, 0.5)
 
 
 def test_a_command_that_the_broker_keeps_is_ignored_and_said(site: Site) -> None:

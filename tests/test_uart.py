@@ -85,22 +85,56 @@ def test_a_full_line_is_drained_in_bulk(far_end: FarEnd, uart: Uart) -> None:
     assert reads < len(sent) / 2000
 
 
-def test_bytes_at_a_low_rate_are_left_to_collect(far_end: FarEnd, uart: Uart) -> None:
-    count = 100
+def collected(far_end: FarEnd, uart: Uart, piece: bytes, every_s: float, count: int) -> list[tuple[int, float]]:
+    """(bytes, seconds since the read before) of each read, while `piece` came `count` times."""
 
     def write() -> None:
         for _ in range(count):
-            os.write(far_end.master, b"x")
-            time.sleep(0.001)
+            os.write(far_end.master, piece)
+            time.sleep(every_s)
 
     writer = threading.Thread(target=write)
     writer.start()
-    reads = got = 0
-    while got < count:
-        got += len(uart.read(1.0)[0])
-        reads += 1
+    reads, before_s = list[tuple[int, float]](), time.monotonic()
+    while sum(size for size, _ in reads) < count * len(piece):
+        size = len(uart.read(1.0)[0])
+        now_s = time.monotonic()
+        reads.append((size, now_s - before_s))
+        before_s = now_s
     writer.join()
-    assert reads <= count / 2, "the process is not woken for each byte"
+    return reads
+
+
+def test_bytes_at_a_low_rate_are_left_to_collect_and_longer_where_they_keep_coming(far_end: FarEnd, uart: Uart) -> None:
+    reads = collected(far_end, uart, b"x", 0.001, 200)
+    assert min(seconds for _, seconds in reads[1:4]) >= 0.009, "the process is not woken for each byte"
+    assert min(seconds for _, seconds in reads[5:-1]) >= 0.024
+
+
+@pytest.mark.alone
+def test_a_packet_now_and_then_does_not_wait_for_others(far_end: FarEnd, uart: Uart) -> None:
+    begun_s = list[float]()
+
+    def write() -> None:
+        for _ in range(20):
+            time.sleep(0.015)
+            begun_s.append(time.monotonic())
+            os.write(far_end.master, b"packet")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    got, waited_s = 0, list[float]()
+    while got < 20:
+        size = len(uart.read(1.0)[0]) // 6
+        waited_s += [time.monotonic() - sent_s for sent_s in begun_s[got : got + size]]
+        got += size
+    writer.join()
+    assert sorted(waited_s)[10] < 0.008
+
+
+def test_at_a_higher_rate_it_does_not_wait_until_the_tty_is_full(far_end: FarEnd, uart: Uart) -> None:
+    sizes = sorted(size for size, _ in collected(far_end, uart, bytes(100), 0.001, 200))
+    assert sizes[len(sizes) // 2] <= 2048
 
 
 def test_unplugged(far_end: FarEnd, uart: Uart) -> None:

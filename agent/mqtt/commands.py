@@ -120,11 +120,12 @@ class Commands:
         return name, arguments, correlation
 
     def _do(self, received: Received, name: str, arguments: Mapping[str, Any], correlation: str) -> None:
-        where = received.response_topic or self._topics.response
+        where = self._where(received)
         asker, question = "", _digest(name, json.dumps(arguments, sort_keys=True))
         known = COMMANDS.get(name)
         if (received.correlation or correlation) and known is not None and not known.reads_only:
-            asker = _digest(where, (received.correlation or correlation.encode(errors="surrogatepass")).hex())
+            wanted = received.response_topic or where
+            asker = _digest(wanted, (received.correlation or correlation.encode(errors="surrogatepass")).hex())
             before = self._queue.answered(asker)
             if before is not None and before[0] == question:
                 self._answered += 1
@@ -153,9 +154,6 @@ class Commands:
         **what: Any,
     ) -> None:
         """Queues the answer: `what` is a result or an error."""
-        where = received.response_topic or self._topics.response
-        if self._topics.no_answer_there(where):
-            where = self._topics.response
         self._answered += 1
         answer = {
             "id": uuid.uuid4().hex,
@@ -166,9 +164,16 @@ class Commands:
             **what,
         }
         try:
-            self._queue.answer(where, answer, received.correlation, remembered=remembered if remembered[0] else None)
+            self._queue.answer(
+                self._where(received), answer, received.correlation, remembered=remembered if remembered[0] else None
+            )
         except OSError as error:
             log.warning("mqtt: a command could not be answered: %s", error)
+
+    def _where(self, received: Received) -> str:
+        """Where its answer goes: not everywhere that a stranger may wish."""
+        wanted = received.response_topic
+        return wanted if wanted and not self._topics.no_answer_there(wanted) else self._topics.response
 
     def _in_time(self) -> bool:
         now = self._now()
