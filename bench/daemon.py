@@ -27,7 +27,6 @@ _SETTLING_S = 5.0
 _STARTS = 3
 _CPU_AIM, _START_AIM, _STOP_AIM = 8.0, 1.0, 10.0
 _RSS_AIM, _SMALL_RSS_AIM = 75.0, 60.0
-_PAUSE_S = 0.03
 _OWED_AIM = 10
 """Captures that may be owed at the end: what came in ten seconds."""
 _BARE = "Python with numpy, doing nothing"
@@ -126,7 +125,7 @@ def _run(folder: Path, load: str, config: str) -> Run:
         daemon.samples_s("imu")
         time.sleep(_SETTLING_S)
         before = cpu_s_by_thread(daemon.pid)
-        with Pauses(_PAUSE_S) as pauses:
+        with Pauses() as pauses:
             looks = daemon.watch(lambda passed: passed >= LOAD_S)
         threads = busiest(before, cpu_s_by_thread(daemon.pid), looks[-1].at_s)
         status = daemon.status()

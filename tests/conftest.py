@@ -23,8 +23,6 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-_PAUSE_S = 0.02
-"""What a FIFO bears beyond the wait for it, less what an ordinary machine takes."""
 _TRIES = 3
 
 _again: list[str] = []
@@ -41,13 +39,13 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for left in reversed(range(_TRIES)):
-        with Pauses(_PAUSE_S) as pauses:
+        with Pauses() as pauses:
             reports = runtestprotocol(item, log=False, nextitem=nextitem)
         if not left or not pauses.all or not any(report.failed for report in reports):
             break
         _again.append(f"{item.nodeid}: the machine stood still {pauses}")
         for _ in range(5):
-            with Pauses(_PAUSE_S) as pauses:
+            with Pauses() as pauses:
                 time.sleep(3)
             if not pauses.all:
                 break

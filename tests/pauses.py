@@ -7,6 +7,9 @@ import tempfile
 from types import TracebackType
 from typing import IO, NamedTuple, Self
 
+PAUSE_S = 0.04
+"""Longer ones cost samples: of the 85 ms that an MPU-6050's FIFO holds at 1 kHz, up to 28 ms are waited for anyhow."""
+
 _WATCH = """\
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
@@ -35,7 +38,7 @@ class Pauses:
     Where that priority is not to be had, nothing is excused: there are no pauses then.
     """
 
-    def __init__(self, longer_than_s: float) -> None:
+    def __init__(self, longer_than_s: float = PAUSE_S) -> None:
         self._least_ns = int(longer_than_s * 1e9)
         self._watchers: list[tuple[subprocess.Popen[bytes], IO[bytes]]] = []
         self.all: list[Pause] = []
@@ -44,7 +47,7 @@ class Pauses:
     def __enter__(self) -> Self:
         for processor in sorted(os.sched_getaffinity(0)):
             command = [sys.executable, "-I", "-S", "-c", _WATCH, str(processor), str(self._least_ns)]
-            said = tempfile.TemporaryFile()
+            said = tempfile.TemporaryFile()  # which takes whatever comes, as no pipe does
             self._watchers.append((subprocess.Popen(command, stdout=said, stderr=subprocess.DEVNULL), said))
         return self
 
@@ -62,7 +65,7 @@ class Pauses:
         longest_ns = max((pause.end_ns - pause.begin_ns for pause in self.all), default=0)
         return f"{len(self.all)} times, at most {longest_ns / 1e6:.0f} ms"
 
-    def stood_still_s(self, moment_ns: int, within_s: float) -> float:
-        """How long its processors did around that time, together: a sample passes through several hands."""
-        begin_ns, end_ns = moment_ns - int(within_s * 1e9), moment_ns + int(within_s * 1e9)
-        return sum(max(0, min(p.end_ns, end_ns) - max(p.begin_ns, begin_ns)) for p in self.all) / 1e9
+    def near(self, moment_ns: int, within_s: float) -> bool:
+        """Whether it stood still at that time, more or less `within_s`."""
+        slack_ns = int(within_s * 1e9)
+        return any(pause.begin_ns - slack_ns <= moment_ns <= pause.end_ns + slack_ns for pause in self.all)

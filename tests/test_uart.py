@@ -105,9 +105,11 @@ def collected(far_end: FarEnd, uart: Uart, piece: bytes, every_s: float, count: 
     return reads
 
 
+@pytest.mark.alone
 def test_bytes_at_a_low_rate_are_left_to_collect_and_longer_where_they_keep_coming(far_end: FarEnd, uart: Uart) -> None:
     reads = collected(far_end, uart, b"x", 0.001, 200)
-    assert min(seconds for _, seconds in reads[1:4]) >= 0.009, "the process is not woken for each byte"
+    assert len(reads) <= 100, "the process is not woken for each byte"
+    assert min(seconds for _, seconds in reads[1:4]) >= 0.009
     assert min(seconds for _, seconds in reads[5:-1]) >= 0.024
 
 
