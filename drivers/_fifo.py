@@ -1,4 +1,4 @@
-"""The FIFO of a chip, read before it is half full: indexes, overflow, recovery and segments."""
+"""The FIFO of a chip, read before it is half full, sooner in trouble: indexes, overflow, recovery and segments."""
 
 import time
 from typing import NamedTuple, Protocol
@@ -9,6 +9,11 @@ _LONGEST_S = 0.028
 """How long samples may wait in the FIFO, where a driver says nothing else."""
 _FILL = 0.45
 """How full it may get between two reads."""
+_LATE = 0.65
+"""A read that finds it fuller than this came late: the machine has trouble, and what came once comes again."""
+_HURRIED, _CALM_NS = 3, 10_000_000_000
+"""So many times as often it is read after that, and for how long: a FIFO that is emptier when the machine halts bears
+a longer halt."""
 _FASTEST = 1.15
 """How much faster than nominal the chip's own clock can be at most."""
 _STALE = 0.002
@@ -97,6 +102,7 @@ class Fifo:
         self._source: Source
         self._capacity = self._most = 0
         self._interval_ns = 0
+        self._hurried_ns = 0  # until when it is read more often
         self._next = 0  # index of the oldest sample in the FIFO
         self._end = 0  # index after the last sample that was handed out
         self._segment = 0
@@ -115,7 +121,10 @@ class Fifo:
 
     def read(self, timeout: float) -> Block | None:
         """As `Driver.read`."""
-        wait_ns = self._seen.after_ns + self._interval_ns - boottime_ns()
+        interval_ns = self._interval_ns
+        if self._seen.after_ns < self._hurried_ns:
+            interval_ns //= _HURRIED
+        wait_ns = self._seen.after_ns + interval_ns - boottime_ns()
         if wait_ns > 0:
             time.sleep(min(timeout, wait_ns / 1e9))
             if wait_ns > timeout * 1e9:
@@ -165,6 +174,8 @@ class Fifo:
         before_ns = boottime_ns()
         level = self._source.level()
         after_ns = boottime_ns()
+        if level.overflowed or level.samples > _LATE * self._capacity:
+            self._hurried_ns = after_ns + _CALM_NS
         if not level.overflowed:
             self._check_plausible(level.samples, after_ns)
         return level, before_ns, after_ns

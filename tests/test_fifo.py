@@ -92,3 +92,23 @@ def test_a_machine_that_halts_while_it_looks_estimates_what_it_lost_all_the_same
     errors.sort()
     assert errors[len(errors) * 3 // 4] <= 1, f"samples by which the estimates are off: {errors}"
     assert errors[-1] <= 12, f"samples by which the estimates are off: {errors}"
+
+
+def test_a_fifo_that_was_found_nearly_full_is_read_more_often_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(0)
+    monkeypatch.setattr(_fifo, "boottime_ns", world.boottime_ns)
+    monkeypatch.setattr("drivers._fifo.time.sleep", world.sleep)
+    fifo = Fifo("chip", 1e9 / PERIOD_NS)
+    fifo.begin(world, CAPACITY)
+
+    def reads_in(seconds: float) -> int:
+        end_ns, reads = world.now_ns + int(seconds * 1e9), 0
+        while world.now_ns < end_ns:
+            reads += fifo.read(0.25) is not None
+        return reads
+
+    calm = reads_in(1)
+    world.halt(0.75 * CAPACITY * PERIOD_NS / 1e9)
+    assert reads_in(1) > 2.5 * calm
+    reads_in(20)
+    assert reads_in(1) == pytest.approx(calm, abs=1)
