@@ -28,7 +28,7 @@ kernel_image trixie-kernel trixie python3,python3-numpy,python3-pil,python3-lz4,
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 export MAINTAINER="capture-agent <capture-agent@example.org>"
-package="$(ls -t dist/capture-agent_*_all.deb 2>/dev/null | head -1)"
+package="$(ls -t dist/capture-agent_*_all.deb 2>/dev/null | head -1 || true)"  # none in a fresh clone
 if [ -z "$package" ] || find agent drivers systemd/deb pyproject.toml -name '*.py' -newer "$package" | grep -q .; then
     PYTHON="$PYTHON" systemd/deb/build.sh >/dev/null
     package="$(ls -t dist/capture-agent_*_all.deb | head -1)"
