@@ -5,9 +5,9 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from agent import schema
 from agent.capture import sync_directory
@@ -57,6 +57,8 @@ class Database:
         self._connections: list[sqlite3.Connection] = []
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
         self._synchronous = ""
+        self._index: BinaryIO | None = None
+        """Open as long as the connections are, once it has been read: see `lost_commits`."""
         self.syncs = 0
         """Durable transactions: each made the disk sync once."""
 
@@ -92,7 +94,7 @@ class Database:
             writer.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             writer.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096 * 2}")
             writer.execute("PRAGMA user_version")  # with the first look at the file SQLite takes over its log
-            lost = killed and lost_commits(wal, self.path.with_name(self.path.name + "-shm"))
+            lost = killed and self._lost_commits(wal)
             self._prove(writer, reason, owner=owner)
             if killed and self.path.stat().st_size <= _CHECKED_BYTES:
                 (answer,) = writer.execute("PRAGMA quick_check(1)").fetchone()
@@ -113,6 +115,13 @@ class Database:
                 if _is_damage(error, opening=True):
                     raise DatabaseDamaged(str(error)) from error
             raise
+
+    def _lost_commits(self, wal: Path) -> bool:
+        """Of a log that a kill has left."""
+        with suppress(FileNotFoundError):  # the database is in another mode, and there is nothing in its log
+            self._index = self.path.with_name(self.path.name + "-shm").open("rb", buffering=0)
+            return lost_commits(wal, self._index)
+        return False
 
     def _connection(self) -> sqlite3.Connection:
         reads_only = self._quarantine is None and not os.access(self.path, os.W_OK, effective_ids=True)
@@ -196,6 +205,9 @@ class Database:
         with self._read_lock, self._write_lock:
             while self._connections:
                 self._connections.pop().close()
+            if self._index is not None:
+                self._index.close()
+                self._index = None
 
     def _excuse(self, error: sqlite3.DatabaseError) -> None:
         """DatabaseWaits where the disk, a lock or the permissions are to blame."""

@@ -10,6 +10,7 @@ https://sqlite.org/fileformat2.html#walformat and https://sqlite.org/walformat.h
 
 import struct
 from pathlib import Path
+from typing import BinaryIO
 
 _HEADER, _FRAME = 32, 24
 _PAGE_SIZE_AT, _SALTS_AT, _GOOD_AT = 8, 16, 16
@@ -19,16 +20,17 @@ _LITTLE = 0x377F0682
 """First word of a log whose checksums add little-endian words; with the last bit set they are big-endian."""
 
 
-def lost_commits(log: Path, index: Path) -> bool:
+def lost_commits(log: Path, index: BinaryIO) -> bool:
     """Whether commits lie behind the point up to which SQLite has taken the log, in a database that it has open.
 
     A kill while a commit was being written may look the same, rarely. OSError where the files cannot be read.
+
+    `index` must stay open as long as the database: a process that closes any descriptor of a file gives up all its
+    POSIX locks on it, SQLite's too, and the next process that comes would take the index for one that nobody uses, and
+    cut it off under the feet of those who have it mapped (https://sqlite.org/howtocorrupt.html, 2.2).
     """
-    if not index.exists():
-        return False  # the database is in another mode, and there is nothing in its log
-    with index.open("rb") as file:
-        file.seek(_GOOD_AT)
-        (good,) = struct.unpack("=I", file.read(4))
+    index.seek(_GOOD_AT)
+    (good,) = struct.unpack("=I", index.read(4))
     with log.open("rb") as file:
         header = file.read(_HEADER)
         if len(header) < _HEADER:

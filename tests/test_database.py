@@ -1,6 +1,7 @@
 """The SQLite file: opened fast, upgraded, replaced when damaged, shared by processes and threads."""
 
 import errno
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -223,6 +224,25 @@ def test_a_log_that_is_whole_or_whose_last_commit_was_cut_off_asks_for_nothing(p
     with owned(log.with_name(path.name)) as database:
         assert database.rebuilt_because == ""
         assert kept(database) == list(range(20 if not cut else 19))
+
+
+def test_after_a_kill_the_owner_keeps_its_lock_on_the_index_of_the_log(path: Path) -> None:
+    log = killed(path)
+    script = (
+        "import sys; from pathlib import Path; from agent.database import Database\n"
+        "with Database(Path(sys.argv[1]), quarantine=Path(sys.argv[1]).parent / 'quarantine'):\n"
+        "    print('open', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", script, log.with_name(path.name)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == b"open\n"
+        with log.with_name(f"{path.name}-shm").open("r+b") as index:
+            # Who gets byte 128, SQLite's "dead man's switch", cuts the index off, which the owner has mapped: SIGBUS.
+            with pytest.raises(BlockingIOError):
+                fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+            owner.communicate(b"")
+            fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, 128)
+    assert owner.returncode == 0
 
 
 def test_a_kill_while_setting_aside_is_made_good(path: Path) -> None:
