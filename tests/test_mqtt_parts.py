@@ -1,11 +1,14 @@
 """The parts of MQTT that need no broker: settings, events out of the database, discovery, what the machine tells."""
 
+import contextlib
+import dataclasses
 import json
 import logging
 import random
 import sqlite3
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from agent.commands import COMMANDS
 from agent.config.reader import read
 from agent.database import Database
 from agent.device import Device
+from agent.mqtt.commands import Commands, Received
 from agent.mqtt.discovery import Announced, discovery, without
 from agent.mqtt.events import Watch, tell_of_captures
 from agent.mqtt.machine import Machine
@@ -42,6 +46,17 @@ def database(tmp_path: Path) -> Iterator[Database]:
     with Database(tmp_path / "agent.db", quarantine=tmp_path / "quarantine") as database:
         database.rebuilt()
         yield database
+
+
+@contextlib.contextmanager
+def somebody_writes(database: Database) -> Iterator[None]:
+    """Nobody else can write meanwhile, and nobody waits for long."""
+    with database.transaction(durable=False) as connection:
+        connection.execute("PRAGMA busy_timeout = 10")
+    with contextlib.closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
 
 
 def test_only_reads_and_labels_may_come_through_the_broker_unless_it_is_said() -> None:
@@ -300,3 +315,51 @@ def test_a_picture_that_is_not_there_yet_or_no_picture_is_no_picture(tmp_path: P
     assert newest.newer({"recordings": {"walk": {"capture": None}, "photos": {"capture": "not finished"}}}) is None
     add_capture(database, 1)
     assert newest.newer({"recordings": {"walk": {"capture": "capture-1"}}}) is None
+
+
+def commands(database: Database, obeyed: list[str]) -> tuple[Commands, Queue]:
+    queue = Queue(database, 1000)
+    every = tuple(COMMANDS)
+
+    def obey(name: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        obeyed.append(name)
+        return {}
+
+    topics = Topics("here")
+    took = Commands(
+        topics, queue, obey, allowed=every, per_s=1000, now=time.monotonic_ns, wall_time=lambda: "2026-01-01T00:00:00Z"
+    )
+    return took, queue
+
+
+def test_an_answer_that_the_database_does_not_take_waits_and_its_command_is_obeyed_once(database: Database) -> None:
+    obeyed: list[str] = []
+    took, queue = commands(database, obeyed)
+    question = Received("here/command/sync", b"{}", response_topic="answers", correlation=b"7")
+    with somebody_writes(database):
+        took.take(question)
+        took.take(question)  # again, as none has come
+        took.take(dataclasses.replace(question, topic="here/command/retry"))
+        with pytest.raises(OSError, match="locked"):
+            took.settle()
+        assert queue.waiting(0, 10, ()) == []
+    assert took.held == 3
+    took.settle()
+    first, other = (json.loads(message.payload) for message in queue.waiting(0, 10, ()))
+    assert first["ok"] and "belongs to another command" in other["error"]
+    took.take(question)
+    *_, last = queue.waiting(0, 10, ())
+    assert (json.loads(last.payload), last.topic, last.correlation) == (first, "answers", b"7")
+    assert obeyed == ["sync"]
+    assert took.health() == {"answered": 4, "refused": 0, "ignored": 0, "unanswered": 0}
+
+
+def test_answers_that_wait_too_many_are_counted_and_the_oldest_go(database: Database) -> None:
+    took, queue = commands(database, [])
+    with somebody_writes(database):
+        for number in range(103):
+            took.take(Received("here/command/status", json.dumps({"correlation": str(number)}).encode()))
+    took.settle()
+    answers = [json.loads(message.payload)["correlation"] for message in queue.waiting(0, 1000, ())]
+    assert answers == [str(number) for number in range(3, 103)]
+    assert took.health()["unanswered"] == 3

@@ -5,11 +5,13 @@ the socket: {"command": "start", "arguments": {"recording": "walk"}}. Either may
 who speak MQTT 3.1.1; else it is MQTT 5's correlation data.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
 import uuid
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,6 +27,8 @@ LONGEST = 1 << 16
 _LONGEST_CORRELATION = 128
 _BURST_S = 2.0
 _SAY_AGAIN_NS = 60_000_000_000
+_HELD = 100
+"""Answers that wait here while the database takes none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,8 +42,19 @@ class Received:
     correlation: bytes | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Answer:
+    """One on its way to the queue. `remembered`: (who asked it, what), so that it is not obeyed again."""
+
+    topic: str
+    document: Mapping[str, Any]
+    correlation: bytes | None
+    remembered: tuple[str, str] | None = None
+    again: bool = False
+
+
 class Commands:
-    """Obeys what is allowed. Used by one thread; `health` by any.
+    """Obeys what is allowed. Used by one thread; `health` by any. Answers that the database does not take yet wait.
 
     `obey(command, arguments)` raises CommandError to refuse; `now` is CLOCK_BOOTTIME in nanoseconds.
     """
@@ -66,7 +81,8 @@ class Commands:
         self._left, self._since_ns = self._most, now()
         self._said_ns = self._said_retained_ns = -_SAY_AGAIN_NS
         self._told_ns = -1_000_000_000
-        self._answered = self._refused = self._ignored = 0
+        self._answered = self._refused = self._ignored = self._unanswered = 0
+        self._held: deque[_Answer] = deque()
 
     def take(self, received: Received) -> None:
         """Answers a message of a command's topic, by way of the queue.
@@ -93,8 +109,28 @@ class Commands:
         self._do(received, name, arguments, correlation)
 
     def health(self) -> dict[str, int]:
-        """Since the start: `refused` came too fast, `ignored` were retained."""
-        return {"answered": self._answered, "refused": self._refused, "ignored": self._ignored}
+        """Since the start: `refused` came too fast, `ignored` were retained, `unanswered` had no room to wait in."""
+        return {
+            "answered": self._answered,
+            "refused": self._refused,
+            "ignored": self._ignored,
+            "unanswered": self._unanswered,
+        }
+
+    @property
+    def held(self) -> int:
+        """Answers that wait for the database."""
+        return len(self._held)
+
+    def settle(self) -> None:
+        """Queues the answers that wait, oldest first. OSError where the database has to be waited for still."""
+        while self._held:
+            answer = self._held[0]
+            if answer.again:
+                self._queue.again(answer.topic, answer.document, answer.correlation)
+            else:
+                self._queue.answer(answer.topic, answer.document, answer.correlation, remembered=answer.remembered)
+            self._held.popleft()
 
     def _question(self, received: Received) -> tuple[str, dict[str, Any], str]:
         """(command, arguments, correlation that the payload has). CommandError."""
@@ -126,10 +162,13 @@ class Commands:
         if (received.correlation or correlation) and known is not None and not known.reads_only:
             wanted = received.response_topic or where
             asker = _digest(wanted, (received.correlation or correlation.encode(errors="surrogatepass")).hex())
-            before = self._queue.answered(asker)
+            try:
+                before = self._before(asker)
+            except OSError as error:  # whether it was obeyed before is not known, so it is not obeyed now
+                self._reply(received, name, correlation, error=f"{error}; ask again")
+                return
             if before is not None and before[0] == question:
-                self._answered += 1
-                self._queue.again(where, before[1], received.correlation)
+                self._answer(_Answer(where, before[1], received.correlation, again=True))
                 return
             if before is not None:
                 self._reply(received, name, correlation, error="this correlation id belongs to another command")
@@ -154,8 +193,7 @@ class Commands:
         **what: Any,
     ) -> None:
         """Queues the answer: `what` is a result or an error."""
-        self._answered += 1
-        answer = {
+        document = {
             "id": uuid.uuid4().hex,
             "time": self._wall_time(),
             "ok": "error" not in what,
@@ -163,12 +201,24 @@ class Commands:
             **({"correlation": correlation} if correlation else {}),
             **what,
         }
-        try:
-            self._queue.answer(
-                self._where(received), answer, received.correlation, remembered=remembered if remembered[0] else None
-            )
-        except OSError as error:
-            log.warning("mqtt: a command could not be answered: %s", error)
+        asked = remembered if remembered[0] else None
+        self._answer(_Answer(self._where(received), document, received.correlation, asked))
+
+    def _answer(self, answer: _Answer) -> None:
+        self._answered += 1
+        self._held.append(answer)
+        if len(self._held) > _HELD:
+            self._held.popleft()
+            self._unanswered += 1
+        with contextlib.suppress(OSError):  # `settle` says it, and is tried again
+            self.settle()
+
+    def _before(self, asker: str) -> tuple[str, Mapping[str, Any]] | None:
+        """(What was asked, what was answered) before, also where that answer waits still."""
+        for held in self._held:
+            if held.remembered is not None and held.remembered[0] == asker:
+                return held.remembered[1], held.document
+        return self._queue.answered(asker)
 
     def _where(self, received: Received) -> str:
         """Where its answer goes: not everywhere that a stranger may wish."""

@@ -115,7 +115,7 @@ class Mqtt:
             "broker": self._settings.broker,
             "error": self._error,
             **self._queue.health(),
-            "commands": commands.health() if commands else {"answered": 0, "refused": 0, "ignored": 0},
+            "commands": commands.health() if commands else {"answered": 0, "refused": 0, "ignored": 0, "unanswered": 0},
         }
 
     def run(self, worker: Worker) -> None:
@@ -138,6 +138,8 @@ class Mqtt:
             if self._clock.boottime_ns() - begun_ns > _STEADY_S * 1e9:
                 self._rests = 0
             self._rest(worker)
+        if self._commands is not None and self._commands.held:
+            log.error("mqtt: %d answers to commands were never given: the disk took none", self._commands.held)
 
     def _serve(self, worker: Worker, connection: Connection) -> None:
         """Until the worker stops, or Broken."""
@@ -197,6 +199,7 @@ class Mqtt:
             elif topics.status not in self._permissions.refused():
                 connection.publish(topics.status, self._life("offline", "stopped"), sure=True, retain=True)
         finally:
+            self._patiently(commands.settle)
             self._patiently(post.settle)
 
     def _tick(self, steps: list[Callable[[], None]]) -> None:
@@ -224,6 +227,8 @@ class Mqtt:
     def _look(self) -> None:
         """Queues what has changed, and bounds the queue; connected or not."""
         now = self._clock.boottime_ns()
+        if self._commands is not None:
+            self._commands.settle()
         if now >= self._look_ns:
             self._look_ns = now + int(_LOOK_S * 1e9)
             self._status = self._obey("status", {})
