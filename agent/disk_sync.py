@@ -64,8 +64,11 @@ class DiskSync:
         return Worker("sync disk", self.run, failed, silence_s=120.0).start()
 
     def run(self, worker: Worker) -> None:
-        while not worker.wait(self._every_s):
+        rest_s = self._every_s
+        while not worker.wait(rest_s):
+            begun_ns = self._clock.boottime_ns()
             self.step()
+            rest_s = max(0.0, self._every_s - (self._clock.boottime_ns() - begun_ns) / 1e9)
         self.step()
 
     def step(self) -> None:

@@ -15,6 +15,8 @@ from agent.sync.owing import Owing
 
 log = logging.getLogger(__name__)
 
+NEVER_THERE = "it was not on the disk yet when the power was cut"
+"""Why something of the last seconds before is not whole."""
 _BATCH = 200
 
 
@@ -112,8 +114,20 @@ def _whole(sidecar: Path, quarantine: Path, *, hashed: bool) -> Capture | None:
             files, reason = (sidecar,), f"is the sidecar of {capture.name}"
     if not reason:
         return capture
+    if hashed and any(map(_never_there, (sidecar, *files))):
+        reason = NEVER_THERE
     _report(set_aside(quarantine, [sidecar, *(path for path in files if path != sidecar)], reason), reason)
     return None
+
+
+def _never_there(path: Path) -> bool:
+    """Whether a file has a name and perhaps a length, and no content: what a power cut leaves of one that was not
+    synced yet."""
+    try:
+        with path.open("rb") as file:
+            return not any(any(piece) for piece in iter(lambda: file.read(1 << 16), b""))
+    except FileNotFoundError:
+        return False
 
 
 def _each(

@@ -22,6 +22,7 @@ from agent.outbox import Outbox
 from agent.pictures import settle
 from agent.rebuild import adopt
 from agent.sync.owing import Owing
+from agent.worker import Worker
 from tests import pictures
 from tests.pictures import block, write
 from tests.test_negative import HEAD
@@ -144,6 +145,24 @@ def test_a_kill_while_the_recording_folder_is_tidied_sets_nothing_aside(
     assert not house.quarantine.exists()
     assert house.finished() == uuids(taken)
     assert house.catalogue.get(taken.uuid).damage() == ""
+
+
+def test_a_slow_disk_is_synced_as_often_as_a_quick_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+
+    class Turns(Worker):
+        def wait(self, seconds: float) -> bool:
+            rests.append(seconds)
+            return len(rests) == 4
+
+    takes_s = iter((0.25, 0.0, 1.5, 0.0))
+
+    def sync() -> None:
+        house.boot.now_ns += int(next(takes_s) * 1e9)
+
+    monkeypatch.setattr(house.disk_sync, "step", sync)
+    house.disk_sync.run(Turns("sync disk", lambda worker: None, lambda name, error: None, silence_s=1.0))
+    assert rests == [1.0, 0.75, 1.0, 0.0]
 
 
 def test_a_full_disk_is_said_once_and_the_pictures_wait(

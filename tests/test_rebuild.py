@@ -1,5 +1,6 @@
 """Rebuild and adoption: the disk alone is enough to know every capture again, each once, whenever the power fails."""
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,3 +177,15 @@ def test_whole_files_are_adopted_and_others_set_aside(box: Box) -> None:
     }
     assert adopt(recording, quarantine=box.quarantine) == [whole]
     assert developing.sidecar.exists()
+
+
+@pytest.mark.parametrize("zeros", [0, 300])
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+def test_what_a_power_cut_left_without_its_content_says_so(box: Box, suffix: str, zeros: int) -> None:
+    capture = make_capture(box.folder / "made", name="a")
+    cut = capture.sidecar.with_suffix(suffix)
+    os.truncate(cut, 0)
+    os.truncate(cut, zeros)
+    assert adopt(capture.folder, quarantine=box.quarantine) == []
+    assert box.reasons() == {"a.json": "it was not on the disk yet when the power was cut"}
+    assert sorted(path.name for path in (box.quarantine / "a.json").iterdir()) == ["a.csv", "a.json", "reason.txt"]

@@ -4,6 +4,7 @@ from collections import Counter
 from typing import Any, Protocol
 
 from agent.capture import Capture
+from agent.rebuild import NEVER_THERE
 from tests.soak.layout import Range
 from tests.soak.life import Life
 from tests.soak.rows import HARMLESS, Account, RowLedger
@@ -90,5 +91,6 @@ def _delivery(voyage: Sea, status: dict[str, Any], account: Account) -> None:
         account.quarantined += 1
         mine = any(name.startswith(capture) for capture in voyage.damaged)
         cut = name.partition(".")[2].endswith(".part") or ".part" in name
+        cut |= reason == NEVER_THERE and any(life.how == "power cut" for life in voyage.lives)
         if not mine and not cut and not (damaged_database and name.startswith("agent.db")):
             account.complaints.append(f"quarantine: {name}: {reason}")
