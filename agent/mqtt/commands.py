@@ -5,7 +5,6 @@ the socket: {"command": "start", "arguments": {"recording": "walk"}}. Either may
 who speak MQTT 3.1.1; else it is MQTT 5's correlation data.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -83,6 +82,7 @@ class Commands:
         self._told_ns = -1_000_000_000
         self._answered = self._refused = self._ignored = self._unanswered = 0
         self._held: deque[_Answer] = deque()
+        self._waits = False
 
     def take(self, received: Received) -> None:
         """Answers a message of a command's topic, by way of the queue.
@@ -123,14 +123,21 @@ class Commands:
         return len(self._held)
 
     def settle(self) -> None:
-        """Queues the answers that wait, oldest first. OSError where the database has to be waited for still."""
-        while self._held:
-            answer = self._held[0]
-            if answer.again:
-                self._queue.again(answer.topic, answer.document, answer.correlation)
-            else:
-                self._queue.answer(answer.topic, answer.document, answer.correlation, remembered=answer.remembered)
-            self._held.popleft()
+        """Queues the answers that wait, oldest first, or says once that the database has to be waited for."""
+        try:
+            while self._held:
+                answer = self._held[0]
+                if answer.again:
+                    self._queue.again(answer.topic, answer.document, answer.correlation)
+                else:
+                    self._queue.answer(answer.topic, answer.document, answer.correlation, remembered=answer.remembered)
+                self._held.popleft()
+        except OSError as error:
+            if not self._waits:
+                log.error("mqtt: answers wait for the disk: %s", error)
+            self._waits = True
+        else:
+            self._waits = False
 
     def _question(self, received: Received) -> tuple[str, dict[str, Any], str]:
         """(command, arguments, correlation that the payload has). CommandError."""
@@ -210,8 +217,7 @@ class Commands:
         if len(self._held) > _HELD:
             self._held.popleft()
             self._unanswered += 1
-        with contextlib.suppress(OSError):  # `settle` says it, and is tried again
-            self.settle()
+        self.settle()
 
     def _before(self, asker: str) -> tuple[str, Mapping[str, Any]] | None:
         """(What was asked, what was answered) before, also where that answer waits still."""

@@ -199,7 +199,7 @@ class Mqtt:
             elif topics.status not in self._permissions.refused():
                 connection.publish(topics.status, self._life("offline", "stopped"), sure=True, retain=True)
         finally:
-            self._patiently(commands.settle)
+            commands.settle()
             self._patiently(post.settle)
 
     def _tick(self, steps: list[Callable[[], None]]) -> None:
@@ -227,7 +227,7 @@ class Mqtt:
     def _look(self) -> None:
         """Queues what has changed, and bounds the queue; connected or not."""
         now = self._clock.boottime_ns()
-        if self._commands is not None:
+        if self._commands is not None and self._commands.held:
             self._commands.settle()
         if now >= self._look_ns:
             self._look_ns = now + int(_LOOK_S * 1e9)
