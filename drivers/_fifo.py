@@ -11,7 +11,7 @@ _FILL = 0.45
 """How full it may get between two reads."""
 _LATE = 0.65
 """A read that finds it fuller than this came late: the machine has trouble, and what came once comes again."""
-_HURRIED, _CALM_NS = 3, 10_000_000_000
+_HURRIED, _CALM_NS = 3, 60_000_000_000
 """So many times as often it is read after that, and for how long: a FIFO that is emptier when the machine halts bears
 a longer halt."""
 _FASTEST = 1.15
