@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from agent.occasion import Occasion
 from agent.schedule import ScheduleSettings
 from agent.trigger import TriggerSettings
 from drivers.settings import check, option
@@ -115,6 +116,7 @@ class Orders:
         """Moments (CLOCK_BOOTTIME) to be marked in what is being written, with their labels."""
         self.error = ""
         """Why it does not record though it should; empty where it does."""
+        self._occasion = Occasion(log)
         self._unrecorded = self._told = self._missed_ns = 0
 
     def begin(self) -> None:
@@ -144,9 +146,8 @@ class Orders:
         self.marks.append((time_ns, labels))
 
     def refuse(self, why: str) -> None:
-        """Remembers why nothing can be recorded, and says so once."""
-        if why != self.error:
-            log.error("recording %s: %s", self.name, why)
+        """Remembers why nothing can be recorded, and says so once, also where it comes and goes."""
+        self._occasion.trouble(f"recording {self.name}: {why}")
         self.error = why
 
     def missed(self, unrecorded: int, now_ns: int, *, last: bool = False) -> None:
@@ -159,6 +160,6 @@ class Orders:
             self._told = unrecorded
 
     def resume(self) -> None:
-        if self.error:
-            log.info("recording %s: records again", self.name)
+        """Hears again and again that it records."""
+        self._occasion.well(f"recording {self.name}: records again")
         self.error = ""

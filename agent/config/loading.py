@@ -47,7 +47,11 @@ class AgentSettings:
         "how often what is recorded is forced to the disk, s", 2.0, at_least=0.1, at_most=60
     )
     date_wait_s: float = option("how long pictures wait for a clock that is set, s", 120.0, at_least=0, at_most=86400)
-    free_floor_bytes: int = option("free space that is always left on the disk, bytes", 500_000_000, at_least=0)
+    free_floor_bytes: int = option(
+        "free space that is always left on the disk, bytes; a megabyte stays in any case, for the database",
+        500_000_000,
+        at_least=0,
+    )
     free_floor_percent: float = option(
         "the same as a share of the disk, %; the larger counts", 5.0, at_least=0, at_most=90
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent.catalogue import Catalogue
 from agent.database import DatabaseWaits
+from agent.occasion import Occasion
 from agent.outbox import Outbox
 from agent.parcel import Outcome, Parcel
 from agent.sync.attempt import Result, attempt, attempt_many, doubted, report
@@ -76,7 +77,9 @@ class Courier:
         self._workers: tuple[Worker, ...] = ()
         self.paused = self._stopping = False
         self._record = Record()
-        self._database_error = ""
+        self._waiting = Occasion(log)
+        """That nothing can be claimed or committed."""
+        self._written = f"{self.name}: the database is written again"
 
     def start(self, failed: Callable[[str, BaseException], None]) -> tuple[Worker, ...]:
         """Starts the dispatcher. All its threads, of which those that upload start when they are needed."""
@@ -154,10 +157,9 @@ class Courier:
         while not worker.stopping.is_set():
             try:
                 step_s, commit_s = self._step(), self._ledger.due_s()
-                self._waits_for_database("")
             except DatabaseWaits as error:
                 step_s, commit_s = _DATABASE_REST_S, None
-                self._waits_for_database(str(error))
+                self._waiting.trouble(f"{self.name}: {error}")
             wait_s = min(_LOOK_S, step_s, _LOOK_S if commit_s is None else commit_s)
             worker.beat()
             with self._lock:
@@ -165,16 +167,11 @@ class Courier:
                     self._news.wait(wait_s)
                 self._woken = False
 
-    def _waits_for_database(self, why: str) -> None:
-        """Says once that nothing can be claimed or committed, and once that it can again."""
-        if bool(why) != bool(self._database_error):
-            log.log(logging.ERROR if why else logging.INFO, "%s: %s", self.name, why or "the database is written again")
-        self._database_error = why
-
     def _step(self) -> float:
         """Commits what is due, renews leases, claims and hands out. Seconds until there may be more to do."""
         if self._ledger.due_s() == 0:
             self._ledger.commit()
+            self._waiting.well(self._written)
             self._look_ns = 0
         now = self._now()
         self._renew(now)
@@ -200,6 +197,7 @@ class Courier:
         elif ready_s != 0:
             self._conditions.nothing_waits()
         if parcels:
+            self._waiting.well(self._written)
             self._hand_out(parcels)
             return 0.0
         wait_s = min(_LOOK_S, ready_s or _LOOK_S)
