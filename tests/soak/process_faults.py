@@ -145,7 +145,7 @@ def disk_full(voyage: Voyage) -> None:
         with contextlib.suppress(EOFError):
             took = records_again(voyage)
             if took > 12:
-                voyage.let_run(f"it took {took:.1f} s after a full disk")
+                voyage.let_run(f"it took {took:.1f} s after a full disk for the daemon")
             assert took <= 12, f"it took {took:.1f} s after a full disk until everything was recorded again"
 
 

@@ -177,10 +177,7 @@ class Voyage(Running):
             if condition(status):
                 return status
             time.sleep(0.05)
-        if (share := self._kept_waiting()) > _STARVED:
-            raise Starved(
-                f"waited {seconds:.0f} s for a daemon that waited for a processor for {share:.0%} of its life"
-            )
+        self.let_run(f"waited {seconds:.0f} s for a daemon")
         raise AssertionError(f"waited {seconds} s in vain; last status {status}\n{self.log()}")
 
     def let_run(self, what: str) -> None:
@@ -188,7 +185,7 @@ class Voyage(Running):
         waited = [int(path.read_text().split()[1]) for path in Path(f"/proc/{self.pid}/task").glob("*/schedstat")]
         share = max(waited, default=0) / (boottime_ns() - self.life.begun_ns)
         if share > _STARVED:
-            raise Starved(f"{what}, and it waited for a processor for {share:.0%} of its life")
+            raise Starved(f"{what}, which waited for a processor for {share:.0%} of its life")
 
     def buried(self) -> None:
         """Notes a daemon that has ended by itself."""
