@@ -9,7 +9,6 @@ from agent.buttons import mark
 from agent.calibration import joined
 from agent.clock import iso
 from agent.control import CommandError
-from agent.database import DatabaseWaits
 from agent.monitor import Parts, Recorder, snapshot
 from agent.stream import Stream
 
@@ -174,6 +173,6 @@ def _noted(said: str, keep: Callable[[], None]) -> str:
     """The answer to an order that is carried out, whether or not the disk takes a note of it."""
     try:
         keep()
-    except DatabaseWaits as error:
+    except OSError as error:  # of the database, or of the copy beside it
         return f"{said}; a restart forgets it, since it could not be noted: {error}"
     return said

@@ -1,15 +1,27 @@
-"""Context: what commands said of what is to come, kept over restarts beside what the configuration says."""
+"""Context: what commands said of what is to come, kept over restarts beside what the configuration says.
+
+It is in the database, and once more in a file beside it, `context.json`, from which a database that had to be made
+anew has it again.
+"""
 
 import json
+import logging
+import os
+import sqlite3
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from agent.capture import sync_directory
 from agent.database import Database
 from agent.recording import Orders
 
+log = logging.getLogger(__name__)
+
+_WRITE = "INSERT INTO note VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 Said = tuple[Mapping[str, Any], Mapping[str, Any]]
 """Labels and metadata; None removes one that the configuration has."""
 _PAUSED = "paused targets"
+_OURS = f"key GLOB 'said of *' OR key GLOB 'wanted of *' OR key = '{_PAUSED}'"
 
 
 class Context:
@@ -21,6 +33,20 @@ class Context:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._copied = database.path.with_name("context.json")
+
+    def restore(self) -> None:
+        """Takes over what the file says, where the database has lost it, and says so where that cannot be read."""
+        try:
+            notes = json.loads(self._copied.read_bytes())
+            rows = [(str(key), json.dumps(note)) for key, note in notes.items()]
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, AttributeError) as error:
+            log.error("what commands said before is lost: %s: %s; say it again", self._copied, error)
+            return
+        with self._database.transaction(durable=True) as connection:
+            connection.executemany(_WRITE, rows)
 
     def keep(self, orders: Orders, labels: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         """Adds to what was said of a recording; durable."""
@@ -53,6 +79,7 @@ class Context:
         if note is not None:
             with self._database.transaction(durable=True) as connection:
                 connection.execute("DELETE FROM note WHERE key = ?", (_key_of_wanted(orders),))
+                self._copy(connection)
         return orders.when != "command"
 
     def keep_paused(self, targets: Collection[str]) -> None:
@@ -78,6 +105,7 @@ class Context:
                 if kept != said:
                     note = {"configured": kept[:2], "labels": kept[2], "metadata": kept[3]}
                     connection.execute("UPDATE note SET value = ? WHERE key = ?", (json.dumps(note), name))
+            self._copy(connection)
             for form in forms if value else ():
                 connection.execute("DELETE FROM answered WHERE instr(answer, ?)", (form,))
                 connection.execute("DELETE FROM queued_message WHERE kind = 'answer' AND instr(payload, ?)", (form,))
@@ -92,10 +120,23 @@ class Context:
 
     def _write(self, key: str, note: Any) -> None:
         with self._database.transaction(durable=True) as connection:
-            connection.execute(
-                "INSERT INTO note VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-                (key, json.dumps(note)),
-            )
+            connection.execute(_WRITE, (key, json.dumps(note)))
+            self._copy(connection)
+
+    def _copy(self, connection: sqlite3.Connection) -> None:
+        """Writes the file anew, within the transaction: of two processes the later has it, too."""
+        rows = connection.execute(f"SELECT key, value FROM note WHERE {_OURS} ORDER BY key").fetchall()  # noqa: S608
+        part = self._copied.with_suffix(".json.part")
+        try:
+            with part.open("w") as file:
+                json.dump({key: json.loads(value) for key, value in rows}, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            part.rename(self._copied)
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        sync_directory(self._copied.parent)
 
 
 def _key(orders: Orders) -> str:

@@ -156,6 +156,8 @@ class Daemon:
         credentials = os.environ.get("CREDENTIALS_DIRECTORY")
         home = Home(device.name, device.id, folder.secrets, Path(credentials) if credentials else None)
         context = Context(database)
+        if database.rebuilt_because:
+            context.restore()
         mqtt = None
         if config.mqtt is not None:
             from agent.mqtt.service import Mqtt  # noqa: PLC0415  with its library only where there is a broker
