@@ -155,7 +155,7 @@ def main() -> int:
         "unbalanced": unbalanced,
     }
     print(", ".join(f"{name} {count:,}" for name, count in sums.items()), flush=True)
-    if not given.dry:
+    if not given.dry and (voyages or starved):
         record.add(run)
     return 1 if unbalanced else 0
 
@@ -163,7 +163,7 @@ def main() -> int:
 def _last(complaint: str) -> str:
     """Its first line; of a traceback, what was raised."""
     lines = complaint.strip().splitlines()
-    place = next((at for at, line in enumerate(lines) if line.startswith("AssertionError")), 0)
+    place = next((at for at, line in enumerate(lines) if line.partition(":")[0].endswith("Error")), 0)
     return lines[place][:200].replace("|", "/")
 
 
