@@ -1,6 +1,6 @@
 """Context: what commands said of what is to come, kept over restarts beside what the configuration says.
 
-It is in the database, and once more in a file beside it, `context.json`, from which a database that had to be made
+It is in the database, and once more in a file beside it, `context.notes`, from which a database that had to be made
 anew has it again.
 """
 
@@ -33,7 +33,7 @@ class Context:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._copied = database.path.with_name("context.json")
+        self._copied = database.path.with_name("context.notes")
 
     def restore(self) -> None:
         """Takes over what the file says, where the database has lost it, and says so where that cannot be read."""
@@ -126,7 +126,7 @@ class Context:
     def _copy(self, connection: sqlite3.Connection) -> None:
         """Writes the file anew, within the transaction: of two processes the later has it, too."""
         rows = connection.execute(f"SELECT key, value FROM note WHERE {_OURS} ORDER BY key").fetchall()  # noqa: S608
-        part = self._copied.with_suffix(".json.part")
+        part = self._copied.with_suffix(".notes.part")
         try:
             with part.open("w") as file:
                 json.dump({key: json.loads(value) for key, value in rows}, file, indent=1)

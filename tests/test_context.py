@@ -104,11 +104,11 @@ def test_a_database_made_anew_has_what_was_said_and_not_what_was_taken_back(data
     context.keep(off, {"laps": 3}, {"subject": SECRET})
     context.keep_wanted(off, False)
     context.keep_paused({"lab"})
-    assert SECRET in (tmp_path / "context.json").read_text()
+    assert SECRET in (tmp_path / "context.notes").read_text()
     context.forget("subject", SECRET)
     database.close()
     (tmp_path / "agent.db").write_bytes(b"damaged" * 1000)
-    assert SECRET not in (tmp_path / "context.json").read_text()
+    assert SECRET not in (tmp_path / "context.notes").read_text()
     with Database(tmp_path / "agent.db", quarantine=tmp_path / "quarantine") as anew:
         again = Context(anew)
         assert again.wanted(off)
@@ -122,11 +122,11 @@ def test_a_database_made_anew_has_what_was_said_and_not_what_was_taken_back(data
 def test_a_damaged_copy_of_what_was_said_stops_nobody_and_is_said(
     database: Database, tmp_path: Path, damage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "context.json").write_bytes(damage)
+    (tmp_path / "context.notes").write_bytes(damage)
     Context(database).restore()
     assert Context(database).paused() == frozenset()
     (message,) = caplog.messages
-    assert "context.json" in message and "say it again" in message
+    assert "context.notes" in message and "say it again" in message
 
 
 def test_an_order_is_carried_out_though_the_disk_takes_no_note_of_it(database: Database) -> None:
