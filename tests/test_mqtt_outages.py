@@ -22,7 +22,7 @@ from agent.config.reader import read
 from agent.control import CommandError
 from agent.database import Database
 from agent.device import Device
-from agent.mqtt import service as service_module
+from agent.mqtt import probe as probe_module
 from agent.mqtt.queue import Queue
 from agent.mqtt.service import Mqtt
 from agent.mqtt.settings import MqttSettings
@@ -124,6 +124,10 @@ def serving(folder: Path, table: str, rest_s: float = 0.02, *, credentials: Path
         finally:
             assert service.worker.stop(10)
         assert not service.failures
+
+
+def births(listener: Listener) -> int:
+    return sum(status["state"] == "online" for status in listener.on(f"{BASE}/status"))
 
 
 def ids_on(listener: Listener, topic: str) -> list[str]:
@@ -305,7 +309,7 @@ def test_where_a_stranger_wants_an_answer_mutes_no_event(tmp_path: Path) -> None
 def test_a_subscription_that_the_broker_grants_and_ignores_is_noticed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service_module, "_PROBE_S", 0.5)
+    monkeypatch.setattr(probe_module, "_PROBE_S", 0.5)
     acl = f"user admin\ntopic readwrite #\n\nuser edge\ntopic write {BASE}/#\n"
     with Mosquitto(tmp_path / "broker", tls=True, acl=acl) as broker, serving(tmp_path, broker.table()) as service:
         service.until(lambda health: bool(lines(caplog)))
@@ -452,9 +456,9 @@ def test_with_mqtt_3_1_1_it_lives_tells_obeys_and_answers(tmp_path: Path) -> Non
 
 def test_a_command_is_not_obeyed_again_after_a_restart(tmp_path: Path) -> None:
     with Mosquitto(tmp_path / "broker") as broker, broker.listener() as listener:
-        for _ in range(2):
+        for life in range(1, 3):
             with serving(tmp_path, broker.table()) as service:
-                service.until(lambda health: health["state"] == "connected")
+                listener.until(lambda message, life=life: births(listener) == life)  # its topics are subscribed
                 seen = len(listener.on("answers/me"))
                 listener.publish(f"{BASE}/command/label", '{"labels": {}}', reply="answers/me", correlation=b"\x00\xff")
                 listener.until(lambda message, seen=seen: len(listener.on("answers/me")) > seen)
@@ -468,7 +472,7 @@ def test_a_flood_is_refused_counted_and_said_and_commands_are_obeyed_again(
 ) -> None:
     with Mosquitto(tmp_path / "broker") as broker, broker.listener() as listener:
         with serving(tmp_path, broker.table(commands_per_s="5.0")) as service:
-            service.until(lambda health: health["state"] == "connected")
+            listener.first(f"{BASE}/status", state="online")
             for _ in range(300):
                 listener.client.publish(f"{BASE}/command/label", '{"labels": {}}', qos=0)
             service.until(lambda health: health["commands"]["answered"] + health["commands"]["refused"] >= 300)

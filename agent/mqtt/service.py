@@ -4,7 +4,6 @@ import functools
 import json
 import logging
 import random
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,13 +13,14 @@ from agent.clock import Clock, iso
 from agent.database import Database
 from agent.device import Device
 from agent.mqtt.client import Broken
-from agent.mqtt.commands import Commands, Received
+from agent.mqtt.commands import Commands
 from agent.mqtt.connection import ENDED_EARLY, Connection
 from agent.mqtt.discovery import Announced
 from agent.mqtt.events import Watch, tell_of_captures
 from agent.mqtt.live import Live
 from agent.mqtt.permissions import Permissions
 from agent.mqtt.post import Post
+from agent.mqtt.probe import Probe
 from agent.mqtt.queue import Queue
 from agent.mqtt.settings import MqttSettings
 from agent.mqtt.sparkplug import Node
@@ -39,7 +39,6 @@ _BOUND_S = 5.0
 _FIRST_REST_S, _LONGEST_REST_S = 1.0, 60.0
 _STEADY_S = 30.0
 """A connection that held so long begins the rests anew."""
-_PROBE_S = 10.0
 _READ_PER_S = 200
 """Messages a second that are taken from the network; a flood beyond stays there, and costs nothing here."""
 
@@ -159,11 +158,11 @@ class Mqtt:
             announced=self._announced,
             permissions=self._permissions,
         )
-        self._state, self._error = "connected", ""
-        log.info("mqtt: connected to %s, topics %s/...", self._settings.broker, topics.prefix)
         node = self._node
         more = [topics.home_assistant, node.commands if node else ""]
         connection.subscribe([topics.command, f"{topics.command}/+", *filter(None, more)])
+        self._state, self._error = "connected", ""
+        log.info("mqtt: connected to %s, topics %s/...", self._settings.broker, topics.prefix)
         if node is None:
             live.publish(topics.status, self._life("online", ""), sure=True, retain=True)
         probe = Probe(connection, topics)
@@ -278,45 +277,3 @@ class Mqtt:
 
     def _wall_time(self) -> str:
         return iso(self._clock.wall_ns())
-
-
-class Probe:
-    """A message to oneself on a command's topic: a broker whose ACL forbids reading it grants the subscription all the
-    same, and brings nothing."""
-
-    def __init__(self, connection: Connection, topics: Topics) -> None:
-        self._topics = topics
-        self._connection = connection
-        self._until_ns = 0
-        self._open = True
-        self.token = uuid.uuid4().hex.encode()
-
-    def heard(self, received: Received) -> bool:
-        """Whether this is the probe."""
-        if received.topic != self._topics.probe or received.payload != self.token:
-            return False
-        self._open = False
-        return True
-
-    def look(self, now: int, user: str, *, under_way: bool) -> None:
-        """Says once what is wrong. While it is `under_way` to the broker it cannot be back."""
-        for topic, why in self._connection.not_granted:
-            log.error(
-                "mqtt: the broker does not let %r subscribe to %s: %s; allow reading it in its access list",
-                user,
-                topic,
-                why,
-            )
-            if topic == f"{self._topics.command}/+":
-                self._open = False
-        self._connection.not_granted.clear()
-        if under_way or not self._until_ns:
-            self._until_ns = now + int(_PROBE_S * 1e9)
-        if self._open and now >= self._until_ns:
-            self._open = False
-            log.error(
-                "mqtt: the broker brings %r no message on %s/#, so no command will come: allow reading (and, to be"
-                " sure, writing) it in the broker's access list",
-                user,
-                self._topics.command,
-            )
