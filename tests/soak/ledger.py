@@ -91,6 +91,8 @@ def _delivery(voyage: Sea, status: dict[str, Any], account: Account) -> None:
         account.quarantined += 1
         mine = any(name.startswith(capture) for capture in voyage.damaged)
         cut = name.partition(".")[2].endswith(".part") or ".part" in name
-        cut |= reason == NEVER_THERE and any(life.how == "power cut" for life in voyage.lives)
+        if reason == NEVER_THERE and any(life.how == "power cut" for life in voyage.lives):
+            files = [path for path in (voyage.data / "quarantine" / name).iterdir() if path.name != "reason.txt"]
+            cut |= any(not path.read_bytes().strip(b"\0") for path in files)
         if not mine and not cut and not (damaged_database and name.startswith("agent.db")):
             account.complaints.append(f"quarantine: {name}: {reason}")
