@@ -47,8 +47,6 @@ from drivers.ports import boottime_ns
 
 log = logging.getLogger(__name__)
 
-_LEAST_FREE_BYTES = 1_000_000
-"""Stay free in any case: without them nothing could note what becomes of a capture."""
 _DEVELOP_S = 3.0
 """How long a stopping daemon goes on developing; what is left waits for the next start."""
 _JOIN_S = 5.0
@@ -201,7 +199,7 @@ class Daemon:
         self._run(stack, developer.start)
         stack.callback(lambda: _drain(developer, self._left_s(_DEVELOP_S)))
         retention = Retention(
-            floor_bytes=max(settings.free_floor_bytes, _LEAST_FREE_BYTES),
+            floor_bytes=settings.least_free_bytes,
             floor_percent=settings.free_floor_percent,
             max_bytes=settings.max_captures_bytes,
             give_up_undelivered=settings.give_up_undelivered,

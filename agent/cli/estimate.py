@@ -85,7 +85,7 @@ def of_disk(config: Config, bytes_per_day: float) -> dict[str, Any]:
         folder = folder.parent
     usage = os.statvfs(folder)
     free, total = usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize
-    floor = max(config.agent.free_floor_bytes, config.agent.free_floor_percent / 100 * total)
+    floor = config.agent.free_floor(total)
     days = max(0.0, free - floor) / bytes_per_day if bytes_per_day else None
     return {"folder": str(folder), "free_bytes": free, "total_bytes": total, "floor_bytes": int(floor), "days": days}
 

@@ -30,6 +30,7 @@ __all__ = ["AgentSettings", "Config", "ConfigError", "StreamConfig", "TargetConf
 
 _NAME = re.compile(r"[a-z0-9_-]+")
 _DEVICE_ID = re.compile(r"[0-9a-f]{8}")
+_LEAST_FREE_BYTES = 1_000_000
 TABLES = ("agent", "stream", "recording", "target", "button", "mqtt", "metrics")
 _SINGLE = ("agent", "mqtt", "metrics")
 
@@ -69,6 +70,15 @@ class AgentSettings:
     def __post_init__(self) -> None:
         wrong = bool(self.device_id) and not _DEVICE_ID.fullmatch(self.device_id)
         check(self, *([("device_id", self.device_id, "8 digits of 0-9 and a-f")] if wrong else []))
+
+    @property
+    def least_free_bytes(self) -> int:
+        """`free_floor_bytes`, and never nothing: without room nobody could note what becomes of a capture."""
+        return max(self.free_floor_bytes, _LEAST_FREE_BYTES)
+
+    def free_floor(self, total: int) -> float:
+        """Bytes that always stay free on a disk of `total` bytes."""
+        return max(self.least_free_bytes, total * self.free_floor_percent / 100)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -78,7 +78,7 @@ def _room(scene: Scene, folder: Path) -> Iterator[Finding]:
     usage = os.statvfs(folder)
     agent = scene.config.agent if scene.config else AgentSettings()
     free, total = usage.f_bavail * usage.f_frsize, usage.f_blocks * usage.f_frsize
-    floor = max(agent.free_floor_bytes, total * agent.free_floor_percent / 100)
+    floor = agent.free_floor(total)
     seen = f"{free / 1e9:.1f} of {total / 1e9:.1f} GB free; {floor / 1e9:.1f} GB always stay free"
     remedy = (
         "make room, deliver what is owed (capture-agent outbox list), or lower free_floor_bytes and free_floor_percent"
