@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 from drivers.ports import boottime_ns
 
-_QUIET_S = 60.0
+_QUIET_NS = 60_000_000_000
+_FORGOTTEN_NS = 3600_000_000_000
+"""After so long what comes again is new, where it went well once meanwhile."""
 _TEXTS = 20
 
 
@@ -16,11 +18,14 @@ class Occasion:
         self._log = log
         self._now = now
         self._said: set[str] = set()
-        self._well_ns = 0
+        self._trouble_ns = self._well_ns = 0
 
     def trouble(self, text: str) -> None:
         """Says it, unless it has been said of this occasion, which goes on."""
-        self._well_ns = 0
+        now = self._now()
+        if self._well_ns and now - self._trouble_ns >= _FORGOTTEN_NS:
+            self._said.clear()
+        self._trouble_ns, self._well_ns = now, 0
         if text not in self._said and len(self._said) < _TEXTS:
             self._said.add(text)
             self._log.error("%s", text)
@@ -32,6 +37,6 @@ class Occasion:
         now = self._now()
         if not self._well_ns:
             self._well_ns = now
-        elif now - self._well_ns >= _QUIET_S * 1e9:
+        elif now - self._well_ns >= _QUIET_NS:
             self._said.clear()
             self._log.info("%s", text)
