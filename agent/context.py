@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sqlite3
+import stat
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -129,6 +130,10 @@ class Context:
         part = self._copied.with_suffix(".notes.part")
         try:
             with part.open("w") as file:
+                database = self._database.path.stat()  # whose it is, and who may read it, also where root writes
+                if os.geteuid() == 0:
+                    os.fchown(file.fileno(), database.st_uid, database.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(database.st_mode))
                 json.dump({key: json.loads(value) for key, value in rows}, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())

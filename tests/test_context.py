@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import stat
 import subprocess
 import types
 from collections.abc import Iterator
@@ -116,6 +118,15 @@ def test_a_database_made_anew_has_what_was_said_and_not_what_was_taken_back(data
         assert not again.wanted(off)
         assert again.recall(off) == ({"laps": 3}, {})
         assert again.paused() == {"lab"}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving files to somebody else needs root")
+def test_what_root_notes_stays_the_daemons_and_as_private_as_its_database(database: Database, tmp_path: Path) -> None:
+    os.chown(tmp_path / "agent.db", 12345, 12346)
+    (tmp_path / "agent.db").chmod(0o600)
+    Context(database).keep_paused({"lab"})
+    found = (tmp_path / "context.notes").stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 12346, 0o600)
 
 
 @pytest.mark.parametrize("damage", [b"", b"[1]", b"\xff\xfe{"])
