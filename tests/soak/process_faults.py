@@ -99,7 +99,7 @@ def clock_step(voyage: Voyage) -> None:
     part = voyage.wall.with_suffix(".part")
     part.write_text(f"{voyage.chance.choice((-86400, -3600, -2, 2, 3600, 86400, 40_000_000)):+d}")
     part.rename(voyage.wall)  # never read half written
-    time.sleep(voyage.chance.uniform(0.2, 2))
+    time.sleep(voyage.chance.uniform(1.2, 3))  # it is read once a second
 
 
 def slow_fsync(voyage: Voyage) -> None:
