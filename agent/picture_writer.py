@@ -3,6 +3,7 @@
 Nothing slow here: the disk-sync thread finishes what lies there whole, in groups.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ class PictureRecorder:
         self._captures = captures
         self._clock = clock
         self._gate = gate
-        self.cursors: dict[str, Cursor] = {}
+        self.cursors: dict[str, Cursor] = {stream.name: stream.ring.cursor(math.inf) for stream in streams}
         """Where it is in the ring of each stream; a writer that takes over from another is given that one's."""
 
     def start(self, failed: Callable[[str, BaseException], None]) -> Worker:
@@ -59,10 +60,7 @@ class PictureRecorder:
         """One round: each new picture becomes a capture, or is counted as unrecorded."""
         wanted = self._gate.step(self._clock.boottime_ns()) and self.orders.wanted
         for stream in self.streams:
-            cursor = self.cursors.get(stream.name)
-            if cursor is None:
-                cursor = self.cursors[stream.name] = stream.ring.cursor(float("inf"))
-            for block in cursor.take():
+            for block in self.cursors[stream.name].take():
                 if wanted:
                     self._captures.write(stream, block)
                 elif self.orders.pictures:

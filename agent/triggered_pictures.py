@@ -61,6 +61,8 @@ class TriggeredPictures:
         """Where it is in the ring of each stream, while pictures are wanted."""
         self._written = {stream.name: -1 for stream in streams}
         """The last picture of each camera that went into a capture."""
+        for stream in streams:
+            stream.ring.keep_pictures()
         self._counts = dict.fromkeys(("triggers", "extended", "missed"), 0)
         self._dropped = 0
 

@@ -113,11 +113,18 @@ class Block:
     """... and of its last."""
     metadata: Mapping[str, Value] = dataclasses.field(default_factory=dict)
     """Of a picture or clip: exposure_s, gain, colour_temperature_k, lens_position ..., as the camera gave them."""
+    spent: bool = False
+    """Whether it was a picture or clip that nobody needs any more."""
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether it is, or was, a picture or clip."""
+        return bool(self.jpeg or self.mp4) or self.spent
 
     @property
     def count(self) -> int:
         """How many indexes this block covers."""
-        return 1 if self.jpeg or self.mp4 else len(self.samples)
+        return 1 if self.is_picture else len(self.samples)
 
     @property
     def end(self) -> int:
@@ -127,6 +134,10 @@ class Block:
     @property
     def nbytes(self) -> int:
         return len(self.jpeg) + len(self.mp4) + int(self.samples.nbytes)
+
+    def without_picture(self) -> "Block":
+        """What is left to say once nobody needs the picture or clip."""
+        return dataclasses.replace(self, jpeg=b"", mp4=b"", spent=True)
 
 
 class Driver(Protocol):
