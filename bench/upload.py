@@ -140,8 +140,13 @@ def _large(folder: Path) -> Iterator[Measure]:
     big = make_capture(folder, _CAPTURES, _BIG)
     with nginx(folder) as url, contextlib.closing(Http(url=url + "/{file}").open(home(folder))) as target:
         ratio, seconds, its = compare(
-            lambda: deliver(target, [big]), lambda: _curl([big], url, "curl"), time.perf_counter, rounds=3
+            lambda: deliver(target, [big]), lambda: _curl([big], url, "curl"), time.perf_counter, rounds=5
         )
+    begun = time.process_time()
+    for path in big.files:
+        with path.open("rb") as file:
+            hashlib.file_digest(file, "sha256")
+    hashing = time.process_time() - begun
     yield Measure(
         what="HTTP to nginx, one capture of 500 MB, hashed on the way",
         figure=_BIG / 1e6 / seconds,
@@ -151,6 +156,7 @@ def _large(folder: Path) -> Iterator[Measure]:
         aim="at least 0.9 of curl's",
         met=1 / ratio >= 0.9,
         lower_is_better=False,
+        reason=f"it took {seconds:.2f} s, of which hashing, beside nginx on this machine's cores, {hashing:.2f}",
     )
     for path in big.files:
         path.unlink()
