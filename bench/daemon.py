@@ -81,7 +81,8 @@ def measure() -> list[Measure]:
                 met=percent <= _CPU_AIM,
                 curve=cpu_curve(run.looks),
                 curve_over="seconds under load",
-                reason=f"by thread: {run.busiest}",
+                reason=f"by thread: {run.busiest}; the machine itself stood still {run.stood_still}"
+                " (for a minute after each longer halt a FIFO is read three times as often)",
             ),
             Measure(
                 what=f"memory: {run.load}",
