@@ -28,7 +28,7 @@ _SHORT = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _REST_S = 5.0
 _ATTEMPTS = 2
 """A negative that fails to develop this often goes to quarantine."""
-_LAST_RESORT = "csv"
+LAST_RESORT = "csv"
 
 
 class _Stopped(Exception):
@@ -148,7 +148,7 @@ class Developer:
             except Unfit as error:
                 unfit[kind] = str(error)
         if not payloads:
-            payloads = [self._payload(film, kind, form, breathe) for kind, form in _formats([_LAST_RESORT])]
+            payloads = [self._payload(film, kind, form, breathe) for kind, form in _formats([LAST_RESORT])]
         for kind, why in unfit.items():
             made = ", ".join(payload.format for payload in payloads)
             log.error("capture %s is not made as %s, only as %s: %s", film.head["name"], kind, made, why)

@@ -1,5 +1,6 @@
 """Finds the module that a name in the TOML means: one of ours, or one offered through an entry point."""
 
+import functools
 import importlib
 import pkgutil
 from importlib.metadata import entry_points
@@ -30,6 +31,7 @@ def find(group: str, package: str, name: str) -> ModuleType:
     raise LookupError(f"{name!r} is not known; there is {', '.join(names(group, package))}")
 
 
+@functools.cache
 def _ours(package: str) -> set[str]:
     found = {module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)}
     return {name for name in found - _NOT_MODULES if not name.startswith("_")}

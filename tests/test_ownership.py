@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -125,6 +126,17 @@ def test_what_root_recovers_belongs_to_the_owner_of_the_folder(place: Path, tmp_
     assert len(json.loads(run("captures", "list", "--label", "activity=found", "--json", "--data", place).output)) == 2
     assert {(path.stat().st_uid, path.stat().st_gid) for path in place.rglob("*")} == {(OWNER, GROUP)}
     assert os.geteuid() == 0
+
+
+def test_root_recovers_with_a_program_that_only_root_may_read(place: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    for package in ("agent", "drivers"):
+        shutil.copytree(Path(__file__).parent.parent / package, program / package)
+    program.chmod(0o700)
+    negative = make_negative(tmp_path, recording="lost", wall_ns=STARTED_NS + 7 * DAY, labels={}, formats=["csv"])
+    command = [sys.executable, "-m", "agent.cli", "recover", str(negative), "--data", str(place)]
+    done = subprocess.run(command, cwd=program, capture_output=True, text=True, check=False)
+    assert (done.returncode, "with 1 payloads" in done.stdout) == (0, True), done.stderr
 
 
 def test_what_root_says_of_a_capture_does_too(place: Path) -> None:

@@ -4,8 +4,9 @@ import random
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -15,9 +16,10 @@ from agent.cli.place import CONFIG_OPTION, configured_data_dir
 from agent.clock import Clock
 from agent.config.errors import ConfigError
 from agent.database import Database
-from agent.developer import Developer
+from agent.developer import LAST_RESORT, Developer
 from agent.finishing import Finishing
 from agent.folder import Busy, DataFolder, as_caller
+from agent.formats import format_module
 from agent.negative import NegativeError, NegativeReader
 from agent.outbox import Outbox
 from agent.rebuild import adopt
@@ -112,7 +114,8 @@ class _Recovery:
     def negative(self, file: Path) -> list[Capture]:
         """Develops a copy of a negative."""
         with as_caller():
-            NegativeReader(file)  # says what is wrong, where this is none
+            head = NegativeReader(file).head  # says what is wrong, where this is none
+            _import_formats(head)
         copy = self._folder.recording / file.name
         if not copy.exists():
             _copy(file, copy)
@@ -138,6 +141,13 @@ class _Recovery:
             if path.parent != self._folder.recording:
                 _copy(path, self._folder.recording / path.name)
         return self._finishing.finish(adopt(self._folder.recording, quarantine=self._folder.quarantine))
+
+
+def _import_formats(head: Mapping[str, Any]) -> None:
+    """While it is still the caller who reads: a data folder's owner may not enter where root has its programs."""
+    for item in [*head["settings"]["format"], LAST_RESORT]:
+        with suppress(LookupError, ImportError):  # which the developer will say
+            format_module(item if isinstance(item, str) else str(item["kind"]))
 
 
 def _copy(path: Path, to: Path) -> None:
