@@ -4,6 +4,7 @@ It is in the database, and once more in a file beside it, `context.notes`, from 
 anew has it again.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -130,10 +131,11 @@ class Context:
         part = self._copied.with_suffix(".notes.part")
         try:
             with part.open("w") as file:
-                database = self._database.path.stat()  # whose it is, and who may read it, also where root writes
-                if os.geteuid() == 0:
-                    os.fchown(file.fileno(), database.st_uid, database.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(database.st_mode))
+                with contextlib.suppress(FileNotFoundError):  # what is written here is for a database made anew
+                    database = self._database.path.stat()  # whose it is, and who may read it, also where root writes
+                    if os.geteuid() == 0:
+                        os.fchown(file.fileno(), database.st_uid, database.st_gid)
+                    os.fchmod(file.fileno(), stat.S_IMODE(database.st_mode))
                 json.dump({key: json.loads(value) for key, value in rows}, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())

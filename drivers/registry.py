@@ -32,6 +32,6 @@ def find(group: str, package: str, name: str) -> ModuleType:
 
 
 @functools.cache
-def _ours(package: str) -> set[str]:
+def _ours(package: str) -> frozenset[str]:
     found = {module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)}
-    return {name for name in found - _NOT_MODULES if not name.startswith("_")}
+    return frozenset(name for name in found - _NOT_MODULES if not name.startswith("_"))

@@ -145,7 +145,7 @@ class _Recovery:
 
 def _import_formats(head: Mapping[str, Any]) -> None:
     """While it is still the caller who reads: a data folder's owner may not enter where root has its programs."""
-    for item in [*head["settings"]["format"], LAST_RESORT]:
+    for item in (*head.get("settings", {}).get("format", ()), LAST_RESORT):
         with suppress(LookupError, ImportError):  # which the developer will say
             format_module(item if isinstance(item, str) else str(item["kind"]))
 
