@@ -4,6 +4,7 @@ pick, a large file against curl, and copying to a folder against shutil.copy."""
 import contextlib
 import hashlib
 import importlib
+import os
 import resource
 import shutil
 import statistics
@@ -180,6 +181,7 @@ def _folder(captures: list[Capture], folder: Path) -> Iterator[Measure]:
                 for path in capture.files:
                     shutil.copy(path, there)
 
+        os.sync()  # the disk has done with what came before
         ratio, seconds, floor = compare(ours, copy, time.perf_counter, rounds=5)
         megabytes = sum(capture.size for capture in these) / 1e6
         yield Measure(

@@ -34,7 +34,7 @@ def measure() -> list[Measure]:
 
 
 def _near(folder: Path) -> Iterator[Measure]:
-    """The same without the line; rclone's server is nginx, ours one in Python."""
+    """The same without the line; rclone's server is its own, ours one in Python."""
     folder.mkdir()
     rclone = _rclone(folder, 0.0)
     rate = _files_a_second(folder / "single", _TOGETHER, {}, 0.0)
