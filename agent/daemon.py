@@ -199,8 +199,7 @@ class Daemon:
         self._run(stack, developer.start)
         stack.callback(lambda: _drain(developer, self._left_s(_DEVELOP_S)))
         retention = Retention(
-            floor_bytes=settings.least_free_bytes,
-            floor_percent=settings.free_floor_percent,
+            floor=settings.free_floor,
             max_bytes=settings.max_captures_bytes,
             give_up_undelivered=settings.give_up_undelivered,
             delete_unowed=settings.delete_unowed,

@@ -32,6 +32,7 @@ def disk_space(folder: Path) -> tuple[int, int]:
 class Retention:
     """Holds two bounds: a floor of free space, and (where max_bytes is not 0) what all payloads together may take.
 
+    `floor` gives the bytes that have to stay free on a disk of so many in all.
     Delivered captures go first, oldest first. Those owed to nobody are the only copy, and go only with
     `delete_unowed`; undelivered and refused ones only with `give_up_undelivered`, and then every second one.
     `keep_rows` rows of deleted captures, with their receipts, stay in the database.
@@ -40,8 +41,7 @@ class Retention:
     def __init__(
         self,
         *,
-        floor_bytes: int,
-        floor_percent: float,
+        floor: Callable[[int], float],
         catalogue: Catalogue,
         outbox: Outbox,
         captures: Path,
@@ -51,8 +51,7 @@ class Retention:
         keep_rows: int = 100_000,
         space: Callable[[Path], tuple[int, int]] = disk_space,
     ) -> None:
-        self._floor_bytes = floor_bytes
-        self._floor_percent = floor_percent
+        self._floor = floor
         self._max_bytes = max_bytes
         self._catalogue = catalogue
         self._outbox = outbox
@@ -108,9 +107,6 @@ class Retention:
             "given_up": self._given_up,
             "stopped": self._why,
         }
-
-    def _floor(self, total: int) -> float:
-        return max(self._floor_bytes, total * self._floor_percent / 100)
 
     def _wanted(self, needed_bytes: int, margin: float) -> int:
         """Bytes that have to go until both bounds hold with that margin; 0 or less where they do."""

@@ -86,6 +86,17 @@ def test_a_good_file_becomes_settings(tmp_path: Path) -> None:
     assert config.targets["archive"].delivery == Delivery(undated="send", after_rebuild="send")
 
 
+@pytest.mark.parametrize(
+    ("free_floor_bytes", "free_floor_percent", "stays_free"),
+    [(50_000_000, 10, 100_000_000), (200_000_000, 10, 200_000_000), (0, 0, 1_000_000), (10, 0.01, 1_000_000)],
+)
+def test_the_larger_floor_stays_free_and_never_nothing(
+    free_floor_bytes: int, free_floor_percent: float, stays_free: int
+) -> None:
+    settings = AgentSettings(free_floor_bytes=free_floor_bytes, free_floor_percent=free_floor_percent)
+    assert settings.free_floor(1_000_000_000) == stays_free
+
+
 def test_six_different_mistakes_are_six_reports(tmp_path: Path) -> None:
     said = mistakes(
         tmp_path,

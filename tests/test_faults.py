@@ -153,8 +153,7 @@ def test_what_a_rebuild_finds_late_is_dated_too(house: House) -> None:
 
 def retention(house: House) -> Retention:
     return Retention(
-        floor_bytes=10,
-        floor_percent=0,
+        floor=lambda total: 10,
         catalogue=house.catalogue,
         outbox=house.outbox,
         captures=house.folder.captures,

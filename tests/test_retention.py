@@ -33,7 +33,7 @@ class Disk:
         return TOTAL - self.other - used, TOTAL
 
     def retention(self, **more) -> Retention:
-        given = {"floor_bytes": 10_000, "floor_percent": 0.0, "space": self.space, **more}
+        given = {"floor": lambda total: 10_000, "space": self.space, **more}
         return Retention(catalogue=self.catalogue, outbox=self.outbox, captures=self.captures, **given)
 
     def add(self, count: int, *targets: str, recording: str = "walk") -> list[Capture]:
@@ -116,11 +116,11 @@ def test_room_for_what_is_open_is_made_too(disk: Disk) -> None:
     assert disk.retention().step(needed_bytes=12_000) == 4
 
 
-def test_the_floor_may_be_a_share_of_the_disk(disk: Disk) -> None:
+def test_the_floor_goes_by_the_size_of_the_disk(disk: Disk) -> None:
     disk.add(20, "lab")
     disk.deliver("lab", 20)
     disk.other = 60_000  # 20 kB free of 20 %, and margins of 2 kB
-    assert disk.retention(floor_percent=20.0).step() == 4
+    assert disk.retention(floor=lambda total: total / 5).step() == 4
 
 
 def test_what_a_target_still_lacks_stays_and_so_does_what_was_refused(disk: Disk) -> None:
@@ -219,11 +219,11 @@ def test_delivered_ones_go_before_anything_is_given_up(disk: Disk) -> None:
 def test_the_captures_may_be_bounded_whatever_the_disk(disk: Disk) -> None:
     captures = disk.add(20, "lab")
     disk.deliver("lab", 20)
-    retention = disk.retention(floor_bytes=0, max_bytes=20_000)
+    retention = disk.retention(floor=lambda total: 0, max_bytes=20_000)
     assert retention.step() == 4  # down to 80 %
     assert disk.left() == uuids(captures[4:])
     disk.add(5)
-    retention = disk.retention(floor_bytes=0, max_bytes=4_000)
+    retention = disk.retention(floor=lambda total: 0, max_bytes=4_000)
     retention.step()
     assert "may take" in retention.must_stop()
 

@@ -71,14 +71,12 @@ class AgentSettings:
         wrong = bool(self.device_id) and not _DEVICE_ID.fullmatch(self.device_id)
         check(self, *([("device_id", self.device_id, "8 digits of 0-9 and a-f")] if wrong else []))
 
-    @property
-    def least_free_bytes(self) -> int:
-        """`free_floor_bytes`, and never nothing: without room nobody could note what becomes of a capture."""
-        return max(self.free_floor_bytes, _LEAST_FREE_BYTES)
-
     def free_floor(self, total: int) -> float:
-        """Bytes that always stay free on a disk of `total` bytes."""
-        return max(self.least_free_bytes, total * self.free_floor_percent / 100)
+        """Bytes that always stay free on a disk of `total` bytes.
+
+        Never none, whatever is configured: without room nobody could note what becomes of a capture.
+        """
+        return max(self.free_floor_bytes, total * self.free_floor_percent / 100, _LEAST_FREE_BYTES)
 
 
 @dataclasses.dataclass(frozen=True)
